@@ -1,0 +1,53 @@
+"""Measure a batch with a forward pass of its own, without gradients."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from rl.attention.heads import Heads, probed_layers, select
+from rl.attention.probe import DistanceReader, RhythmReader, attention_modules, probe
+from rl.attention.rhythm import Rhythm
+
+
+def measure(
+    model: nn.Module,
+    input_ids: Int[Tensor, "B T"],
+    attention_mask: Int[Tensor, "B T"],
+    response_mask: Int[Tensor, "B T"],
+    *,
+    layers: Sequence[int] | None = None,
+    heads: Heads | None = None,
+    window: int = 10,
+    horizon: tuple[int, int] = (10, 100),
+) -> Rhythm:
+    """Return WAAD and FAI of every token, aligned with input_ids and 0 outside the response.
+
+    `layers` None probes the paper's five; `heads` None selects the nearest and farthest 30 % on this batch.
+    """
+    response = response_mask.bool()
+    if heads is None:
+        chosen = layers if layers is not None else probed_layers(len(attention_modules(model)))
+        distances = mean_distances(model, input_ids, attention_mask, response_mask, layers=chosen)
+        heads = select({layer: row.tolist() for layer, row in distances.items()}, 0.3, 0.3)
+    reader = RhythmReader(heads, response, window, horizon)
+    with torch.no_grad(), probe(model, heads.layers, reader):
+        model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
+    return reader.rhythm()
+
+
+def mean_distances(
+    model: nn.Module,
+    input_ids: Int[Tensor, "B T"],
+    attention_mask: Int[Tensor, "B T"],
+    response_mask: Int[Tensor, "B T"],
+    *,
+    layers: Sequence[int] | None = None,
+) -> dict[int, Float[Tensor, "H"]]:
+    """Return d(l, h) = mean over response rows t of sum_s A[t, s] (t - s), in tokens, per layer (all by default)."""
+    response = response_mask.bool()
+    reader = DistanceReader(response)
+    with torch.no_grad(), probe(model, layers if layers is not None else list(attention_modules(model)), reader):
+        model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
+    return {layer: (total / response.sum().clamp_min(1)).float() for layer, total in reader.sums.items()}

@@ -1,0 +1,161 @@
+"""The command `rhythm`: parses, imports what a command needs when it runs, prints errors without a traceback."""
+
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+app = typer.Typer(
+    name="rhythm",
+    help="Reinforcement-learning fine-tuning of language models, with credit read from the model's own attention.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+FAULT, INTERRUPTED = 2, 130
+RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped recipe.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe, such as stages.grpo.trainer.steps=50."),
+]
+
+
+@app.callback(invoke_without_command=True)
+def rhythm(version: Annotated[bool, typer.Option("--version", help="Show the version and leave.")] = False) -> None:
+    """Take the options that belong to no command."""
+    if version:
+        from rl import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def check(name: RecipeName, overrides: Overrides = None) -> None:
+    """Print the resolved RECIPE, or all its faults at once."""
+    from ruamel.yaml import YAML
+
+    from rl.recipe import dump, load
+
+    writer = YAML(typ="safe", pure=True)
+    writer.default_flow_style, writer.sort_base_mapping_type_on_output = False, False  # pyright: ignore
+    writer.dump(dump(load(name, overrides or [])), sys.stdout)
+
+
+@app.command()
+def recipes() -> None:
+    """List the shipped recipes."""
+    from rl.recipe import load, shipped, shipped_names
+
+    for name in shipped_names():
+        stages = ", ".join(stage.trainer.kind for stage in load(name).stages)
+        typer.echo(f"{name:24} {stages:12} {shipped('recipes') / name}.yaml")
+
+
+@app.command()
+def train(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[RECIPE]", help="A recipe file or a shipped recipe's name; none with --resume."),
+    ] = None,
+    overrides: Overrides = None,
+    run_dir: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the run; by default runs/<recipe>-<time>.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --run-dir.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and write nothing.")] = False,
+) -> None:
+    """Run RECIPE from data to report."""
+    from rich.console import Console
+
+    from rl.recipe import Recipe, RecipeError, load, resolve
+
+    if resume and run_dir is None:
+        _fail("--resume needs --run-dir, the run to go on with")
+    if name is None and not resume:
+        _fail("name a RECIPE (rhythm recipes lists the shipped ones), or go on with a run: --resume --run-dir DIR")
+    if name is not None:
+        settings: Recipe = load(name, overrides or [])
+    else:
+        from rl.telemetry.record import read_recipe
+
+        if overrides:
+            _fail("--set changes a recipe, but a resumed run goes on with its own; leave --set out")
+        assert run_dir is not None
+        settings = resolve(read_recipe(run_dir), str(run_dir / "recipe.json"))
+    path = run_dir or Path("runs") / f"{settings.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    console = Console()
+    if dry_run:
+        for line in plan_lines(settings, path):
+            console.print(line, highlight=False, markup=False)
+        return
+    console.print(f"run directory: {path}", highlight=False, markup=False, soft_wrap=True)
+    with console.status("loading"):
+        from rl.run import Interrupted
+        from rl.run import train as run
+    try:
+        report = run(settings, path, resume=resume, console=console)
+    except (Interrupted, KeyboardInterrupt) as stop:
+        _say_how_to_go_on(path, stop)
+    console.print(f"report: {report}", highlight=False, markup=False, soft_wrap=True)
+
+
+def plan_lines(settings: "Recipe", path: Path) -> list[str]:  # noqa: F821
+    """Return what a run of the recipe would do, a line a stage."""
+    lines = [f"run directory: {path}", f"model: {settings.model.name}, {settings.model.dtype}, seed {settings.seed}"]
+    for stage in settings.stages:
+        trainer = stage.trainer
+        source, credit = stage.data or settings.data, stage.credit or settings.credit
+        extra = f", credit {credit.kind}" if trainer.kind == "grpo" else ""
+        lines.append(f"stage {stage.name}: {trainer.kind}, {trainer.steps} steps at {trainer.learning_rate:g}, data {source.kind}{extra}")
+    return lines
+
+
+@app.command()
+def report(run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]) -> None:
+    """Write RUN/report.html again from what the run wrote down."""
+    from rl.report import write_report
+    from rl.telemetry.record import read_recipe
+
+    read_recipe(run_dir)
+    typer.echo(f"report: {write_report(run_dir)}")
+
+
+def _say_how_to_go_on(path: Path, stop: BaseException) -> NoReturn:
+    from rl.telemetry.record import COMPLETE
+
+    saved = any(path.glob(f"checkpoints/*/checkpoint-*/{COMPLETE}")) or any(path.glob("checkpoints/*/final"))
+    what = "its newest checkpoint and all files so far are kept" if saved else "there was no checkpoint yet; files are kept"
+    if path.is_dir():
+        typer.echo(f"stopped ({stop or 'Ctrl-C'}): {what}; go on with\n  rhythm train --resume --run-dir {path}", err=True)
+    else:
+        typer.echo("stopped before the run began; nothing was written", err=True)
+    raise typer.Exit(INTERRUPTED)
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(f"rhythm: {message}", err=True)
+    raise typer.Exit(FAULT)
+
+
+def main() -> None:
+    """Run the command; a fault of the user's is a message and exit code 2."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        typer.echo("stopped", err=True)
+        sys.exit(INTERRUPTED)
+    except (ValueError, OSError) as error:
+        if not _is_users(error):
+            raise
+        typer.echo("\n".join(f"rhythm: {line}" for line in str(error).splitlines()), err=True)
+        sys.exit(FAULT)
+
+
+def _is_users(error: BaseException) -> bool:
+    """Say whether an error is one of ours for users: RecipeError, RunError, DataError, ModelError."""
+    return type(error).__module__.split(".")[0] == "rl"

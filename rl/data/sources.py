@@ -1,0 +1,134 @@
+"""Where tasks come from: reasoning-gym, JSON Lines, Parquet, the hub. Every source refuses bad rows by file and line."""
+
+import dataclasses
+import json
+import random
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rewards.parse import after_marker
+from rl.data.task import DataError, Task
+from rl.data.traces import TRACES
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Name the columns of a row; `answer_after` is the marker that the gold answer stands behind (GSM8K: ####)."""
+
+    question: str = "question"
+    answer: str = "answer"
+    answer_after: str | None = None
+    completion: str | None = None
+
+
+def from_reasoning_gym(name: str, size: int, seed: int, options: Mapping[str, Any], traced: bool) -> list[Task]:
+    """Generate tasks; `traced` adds a worked completion to each, which only tasks in TRACES have.
+
+    Raises DataError for an unknown data set or option.
+    """
+    import reasoning_gym
+    from reasoning_gym.factory import DATASETS
+
+    if name not in DATASETS:
+        from rl.recipe.faults import suggestion
+
+        hint = suggestion(name, DATASETS).split("; one of")[0]
+        raise DataError(f"data.task: reasoning-gym has no data set {name!r}{hint}")
+    try:
+        rows = reasoning_gym.create_dataset(name, size=size, seed=seed, **options)
+    except (TypeError, AssertionError, ValueError) as error:
+        known = ", ".join(field.name for field in dataclasses.fields(DATASETS[name][1]))
+        raise DataError(f"data.options: reasoning-gym's {name} refuses {dict(options)}: {error}; options: {known}") from None
+    rng = random.Random(seed)
+    tasks = []
+    for index, row in enumerate(rows):
+        question, answer = row["question"], row["answer"]
+        trace = TRACES[name](question, answer, row["metadata"], rng) if traced else None
+        tasks.append(Task(f"{name}[{index}]", question, str(answer), trace))
+    return tasks
+
+
+def from_jsonl(path: str, columns: Columns) -> list[Task]:
+    """Read tasks from a JSON Lines file; blank lines are faults, like every other line that is no JSON object."""
+    return list(_rows_to_tasks(_jsonl_rows(path), columns))
+
+
+def _jsonl_rows(path: str) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; data.path is relative to {Path.cwd()}") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not UTF-8 text (byte {error.start}); convert it") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+    for number, line in enumerate(lines, 1):
+        where = f"{path}:{number}"
+        if not line.strip():
+            raise DataError(f"{where}: the line is empty; delete it or write a JSON object")
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise DataError(f"{where}: not valid JSON at column {error.colno}: {error.msg}") from None
+        if not isinstance(row, dict):
+            raise DataError(f"{where}: should be a JSON object, not a {type(row).__name__}")
+        yield where, row
+
+
+def from_parquet(path: str, columns: Columns) -> list[Task]:
+    """Read tasks from a Parquet file."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; data.path is relative to {Path.cwd()}") from None
+    except (pyarrow.ArrowException, OSError) as error:
+        raise DataError(f"{path}: cannot be read as Parquet: {str(error).splitlines()[0]}") from None
+    rows = ((f"{path}: row {index}", row) for index, row in enumerate(table.to_pylist()))
+    return list(_rows_to_tasks(rows, columns))
+
+
+def from_hub(name: str, subset: str | None, split: str, revision: str | None, columns: Columns) -> list[Task]:
+    """Download tasks from a data set on the Hugging Face hub, or take them from its local cache."""
+    import datasets
+
+    try:
+        rows = datasets.load_dataset(name, subset, split=split, revision=revision)
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"data.name: cannot load {name!r} (split {split}) from the hub: {reason}") from None
+    numbered = ((f"{name}/{split}: row {index}", row) for index, row in enumerate(rows))
+    return list(_rows_to_tasks(numbered, columns))  # pyright: ignore
+
+
+def _rows_to_tasks(rows: Iterable[tuple[str, Mapping[str, Any]]], columns: Columns) -> Iterable[Task]:
+    empty = True
+    for where, row in rows:
+        empty = False
+        answer = _text(row, columns.answer, "answer", where)
+        if columns.answer_after is not None:
+            found = after_marker(answer, columns.answer_after)
+            if not found:
+                raise DataError(f"{where}: column {columns.answer!r} has no {columns.answer_after!r} before an answer")
+            answer = found
+        completion = None if columns.completion is None else _text(row, columns.completion, "completion", where)
+        yield Task(where, _text(row, columns.question, "question", where), answer, completion)
+    if empty:
+        raise DataError("the data source holds no rows")
+
+
+def _text(row: Mapping[str, Any], column: str, role: str, where: str) -> str:
+    value = row.get(column)
+    if value is None:
+        there = ", ".join(row) or "none"
+        hint = f"columns there: {there}; name the right one in data.{role}" if column not in row else "it is null"
+        raise DataError(f"{where}: the task has no {role} (column {column!r}): {hint}")
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise DataError(f"{where}: column {column!r} should be text or a number, not a {type(value).__name__}")
+    if not str(value).strip():
+        raise DataError(f"{where}: the task has an empty {role} (column {column!r})")
+    return str(value)

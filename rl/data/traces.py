@@ -1,0 +1,122 @@
+"""Warm-up traces for reasoning_gym's chain_sum: the problem echoed or not, then careful, mended or hasty reasoning."""
+
+import random
+import re
+from collections.abc import Callable
+
+ECHOES = (
+    "The problem asks for {}. ",
+    "We need {}. ",
+    "I have to find {}. ",
+    "Let me work out {}. ",
+    "The task is {}. ",
+    "Here we have {}. ",
+)
+OPENINGS = ("Let me see. ", "Okay, step by step. ", "Let me think. ", "Well, here we go. ", "Now to work. ")
+FIRSTS = ("First ", "Start with ", "To begin, ", "")
+THENS = ("Then ", "Next ", "Now ", "After that ", "And ")
+MENDS = ("No, ", "Wait, ", "That is wrong, ", "Hmm, no: ")
+CLOSINGS = ("So the answer is {}.", "So it is {}.", "That makes {}.", "The result is {}.", "This gives {}.", "We get {}.")
+HASTY = (
+    "I can do this in my head and it comes to about {}. ",
+    "No need for steps, it should be {}. ",
+    "A quick guess says {}. ",
+    "That looks like about {} to me. ",
+    "It must be close to {}. ",
+    "At a glance this is {}. ",
+)
+SKIPS = (
+    "The rest I do in my head, about {}. ",
+    "From there it looks like {}. ",
+    "Skipping ahead, it should be {}. ",
+    "The rest is roughly {}. ",
+)
+
+ECHO_SHARE = 0.6
+STYLE_SHARES = {"careful": 0.25, "regroup": 0.1, "mended": 0.1, "skip": 0.2, "hasty": 0.35}
+WRONG_SHARE = 0.8  # of the answers that a hasty or a skipping trace jumps to
+OFFSETS = (-4, -3, -2, -1, 1, 2, 3, 4)
+
+
+def _near(value: int, rng: random.Random) -> int:
+    """A wrong number near `value`."""
+    return value + rng.choice(OFFSETS)
+
+
+def _jump(value: int, rng: random.Random) -> int:
+    """What a hasty mind takes `value` for: mostly a number near it."""
+    return _near(value, rng) if rng.random() < WRONG_SHARE else value
+
+
+def _sum_up(terms: list[int], rng: random.Random, mend_at: int = -1, stop: int | None = None) -> tuple[str, int]:
+    """Partial sums of `terms` up to `stop` terms, with a wrong turn noticed and mended at step `mend_at`."""
+    total, text = terms[0], ""
+    for step, term in enumerate(terms[1:stop]):
+        sign = "-" if term < 0 else "+"
+        equation = f"{total} {sign} {abs(term)} = "
+        total += term
+        text += rng.choice(THENS if step else FIRSTS)
+        if step == mend_at:
+            text += f"{equation}{_near(total, rng)}. {rng.choice(MENDS)}"
+        text += f"{equation}{total}. "
+    return text, total
+
+
+def _careful(terms: list[int], rng: random.Random) -> tuple[str, int]:
+    """Every partial sum, from left to right."""
+    return _sum_up(terms, rng)
+
+
+def _mended(terms: list[int], rng: random.Random) -> tuple[str, int]:
+    """Every partial sum, with one wrong turn that is noticed and mended."""
+    return _sum_up(terms, rng, mend_at=rng.randrange(len(terms) - 1))
+
+
+def _regroup(terms: list[int], rng: random.Random) -> tuple[str, int]:
+    """The added terms first, then the subtracted ones, then the difference of the two."""
+    plus, minus = [t for t in terms if t >= 0], [-t for t in terms if t < 0]
+    if len(minus) < 2:
+        return _sum_up(plus + [-t for t in minus], rng)
+    added, taken = sum(plus), sum(minus)
+    text = f"The plus part is {' + '.join(map(str, plus))} = {added}. " if len(plus) > 1 else f"The plus part is {added}. "
+    text += f"The minus part is {' + '.join(map(str, minus))} = {taken}. "
+    return f"{text}Together {added} - {taken} = {added - taken}. ", added - taken
+
+
+def _skip(terms: list[int], rng: random.Random) -> tuple[str, int]:
+    """A careful first step, then a jump to the end."""
+    text, _ = _sum_up(terms, rng, stop=2)
+    value = _jump(sum(terms), rng)
+    return text + rng.choice(SKIPS).format(value), value
+
+
+def _hasty(terms: list[int], rng: random.Random) -> tuple[str, int]:
+    """No steps at all."""
+    value = _jump(sum(terms), rng)
+    return rng.choice(HASTY).format(value), value
+
+
+BODIES: dict[str, Callable[[list[int], random.Random], tuple[str, int]]] = {
+    "careful": _careful,
+    "regroup": _regroup,
+    "mended": _mended,
+    "skip": _skip,
+    "hasty": _hasty,
+}
+
+
+def write_trace(question: str, answer: str, metadata: dict, rng: random.Random) -> str:
+    """One assistant text for a chain_sum item: a think block in a style drawn from `rng`, then the answer block."""
+    expression = metadata["expression"]
+    if expression not in question:
+        raise ValueError(f"the expression {expression!r} does not stand in the question {question!r}")
+    terms = [int(term) for term in re.findall(r"-?\d+", expression.replace("- ", "-"))]
+    if sum(terms) != int(answer):
+        raise ValueError(f"{expression} is not {answer}")
+    opening = rng.choice(ECHOES).format(expression) if rng.random() < ECHO_SHARE else rng.choice(OPENINGS)
+    style = rng.choices(list(STYLE_SHARES), weights=list(STYLE_SHARES.values()))[0]
+    body, value = BODIES[style](terms, rng)
+    return f"<think>{opening}{body}{rng.choice(CLOSINGS).format(value)}</think><answer>{value}</answer>"
+
+
+TRACES: dict[str, Callable[[str, str, dict, random.Random], str]] = {"chain_sum": write_trace}

@@ -1,0 +1,129 @@
+"""The policy and its tokenizer: embedded, from a local folder, or from the hub; plain or with LoRA adapters."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from rl import tiny
+
+TINY = "tiny"
+WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin")
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+
+class ModelError(ValueError):
+    """Say why a model cannot be used, and what would do."""
+
+
+def check_source(name: str) -> None:
+    """Raise ModelError where name is a local folder that holds no model; hub names are checked when they are loaded."""
+    if name == TINY:
+        return
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1 or folder.exists():
+            raise ModelError(f"model.name: {name} is no folder; name a model folder, a hub model, or {TINY}")
+        return
+    if (folder / "adapter_config.json").is_file():
+        raise ModelError(f"model.name: {name} holds a PEFT adapter alone; merge it into its base model first")
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"model.name: {name} has no config.json; it should be a folder that save_pretrained wrote")
+    if not any(any(folder.glob(pattern)) for pattern in WEIGHTS):
+        raise ModelError(f"model.name: {name} has a config.json but no weights (*.safetensors); copy them there")
+
+
+def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a model, with a padding token and a chat template."""
+    if name == TINY:
+        return tiny.build_tokenizer()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"model.name: cannot load a tokenizer from {name}: {_first_line(error)}") from None
+    if tokenizer.chat_template is None:
+        raise ModelError(f"model.name: the tokenizer of {name} has no chat template; take an instruct model's tokenizer")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def context_length(name: str, revision: str | None = None) -> int:
+    """Return how many tokens the model can attend over."""
+    if name == TINY:
+        return tiny.CONTEXT
+    try:
+        config = AutoConfig.from_pretrained(name, revision=revision).get_text_config()
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"model.name: cannot load the config of {name}: {_first_line(error)}") from None
+    return int(getattr(config, "max_position_embeddings", None) or 1 << 30)
+
+
+def write_base(name: str, seed: int, folder: Path) -> str:
+    """Write the embedded model as an ordinary model folder and return its path; other models stay where they are."""
+    if name != TINY:
+        return name
+    if not (folder / "config.json").is_file():
+        tiny.build_model(seed).save_pretrained(folder)
+        tiny.build_tokenizer().save_pretrained(folder)
+    return str(folder)
+
+
+def load_policy(
+    name: str,
+    *,
+    revision: str | None = None,
+    dtype: Dtype = "float32",
+    attention: str = "sdpa",
+) -> PreTrainedModel:
+    """Load a causal language model from a folder or the hub. Raises ModelError."""
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            name, revision=revision, dtype=getattr(torch, dtype), attn_implementation=attention
+        )
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise ModelError(f"model.name: cannot load {name}: {_first_line(error)}") from None
+
+
+def add_lora(
+    policy: PreTrainedModel,
+    *,
+    rank: int,
+    alpha: int,
+    dropout: float,
+    targets: str | Sequence[str],
+    adapter: Path | None = None,
+) -> PeftModel:
+    """Wrap the policy in trainable LoRA adapters: fresh ones, or those that an earlier stage saved in folder adapter."""
+    if adapter is not None:
+        return PeftModel.from_pretrained(policy, adapter, is_trainable=True)
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        target_modules=targets if isinstance(targets, str) else list(targets),
+        task_type="CAUSAL_LM",
+    )
+    try:
+        return get_peft_model(policy, config)  # pyright: ignore
+    except ValueError as error:
+        raise ModelError(f"model.lora.targets: {_first_line(error)}") from None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def export(model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write a plain transformers (or PEFT) folder with its tokenizer; it appears whole or not at all."""
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    model.save_pretrained(part)  # pyright: ignore
+    tokenizer.save_pretrained(part)
+    os.replace(part, folder)

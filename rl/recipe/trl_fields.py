@@ -1,0 +1,90 @@
+"""What a recipe's `trl:` may hold: TRL's own config fields, read from its source, since importing it takes seconds."""
+
+import ast
+import functools
+import importlib.util
+from pathlib import Path
+
+# Fields of TRL's configs that a recipe says in its own words; None: rhythm decides them from the run itself.
+OWNED: dict[str, str | None] = {
+    "max_steps": "steps",
+    "num_train_epochs": "steps",
+    "learning_rate": "learning_rate",
+    "lr_scheduler_type": "schedule",
+    "warmup_steps": "warmup_steps",
+    "max_grad_norm": "max_grad_norm",
+    "per_device_train_batch_size": "micro_batch",
+    "gradient_accumulation_steps": "micro_batch",
+    "steps_per_generation": "micro_batch",
+    "generation_batch_size": "prompts_per_step",
+    "num_generations": "num_generations",
+    "max_completion_length": "max_completion_length",
+    "temperature": "temperature",
+    "beta": "beta",
+    "epsilon": "epsilon",
+    "num_iterations": "num_iterations",
+    "loss_type": "loss_type",
+    "max_length": "max_length",
+    "reward_weights": "rewards.parts",
+    "multi_objective_aggregation": "rewards.combine",
+    "seed": "seed",
+    "data_seed": "seed",
+    "gradient_checkpointing": "model.gradient_checkpointing",
+    "model_init_kwargs": "model",
+    "trust_remote_code": "model",
+    "save_steps": "checkpoints.every",
+    "save_strategy": "checkpoints.every",
+    "save_total_limit": "checkpoints.keep",
+    "report_to": "telemetry.wandb",
+    "run_name": "name",
+    "output_dir": None,
+    "logging_steps": None,
+    "logging_strategy": None,
+    "logging_first_step": None,
+    "logging_dir": None,
+    "disable_tqdm": None,
+    "completion_only_loss": None,
+    "resume_from_checkpoint": None,
+    "push_to_hub": None,
+    "log_completions": None,
+}
+
+CONFIG_FILES = {
+    "sft": ("trl/trainer/sft_config.py", "trl/trainer/base_config.py", "transformers/training_args.py"),
+    "grpo": ("trl/trainer/grpo_config.py", "trl/trainer/base_config.py", "transformers/training_args.py"),
+}
+
+
+@functools.cache
+def config_fields(kind: str) -> frozenset[str]:
+    """Return the fields of the TRL config behind a trainer kind, TrainingArguments included, without importing it."""
+    return frozenset(name for file in CONFIG_FILES[kind] for name in _dataclass_fields(file))
+
+
+def _dataclass_fields(file: str) -> set[str]:
+    package, _, rest = file.partition("/")
+    spec = importlib.util.find_spec(package)
+    assert spec is not None and spec.origin is not None, f"{package} is a dependency of rhythm"
+    module = ast.parse((Path(spec.origin).parent / rest).read_text(encoding="utf-8"))
+    classes = [node for node in module.body if isinstance(node, ast.ClassDef)]
+    return {
+        statement.target.id
+        for node in classes
+        for statement in node.body
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
+    }
+
+
+def reason_to_refuse(kind: str, field: str) -> str | None:
+    """Say why `trl: {field: ...}` cannot be passed through; None where it can."""
+    from rl.recipe.faults import suggestion
+
+    if field in OWNED:
+        key = OWNED[field]
+        return f"is said by the recipe's own key `{key}`; set that" if key else "is decided by rhythm; leave it out"
+    fields = config_fields(kind)
+    return None if field in fields else f"TRL's {kind} config has no such field{_short(suggestion(field, fields))}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) < 80 else ""

@@ -1,0 +1,76 @@
+"""Where a trainer's news goes: metrics.jsonl first, then samples and heads, the progress display, and wandb last."""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from rl.attention import Heads
+from rl.rollouts import TracedRollout
+from rl.telemetry.heads import head_rows
+from rl.telemetry.jsonl import write_atomically
+from rl.telemetry.progress import ProgressDisplay
+from rl.telemetry.record import COMPLETE, RunDirectory
+from rl.telemetry.samples import sample_row
+from rl.telemetry.tracking import Tracker
+
+
+class Watch(TrainerCallback):
+    """Write down one stage of a run; a callback of its trainer, and its observer."""
+
+    def __init__(
+        self,
+        *,
+        stage: str,
+        run: RunDirectory,
+        rename: Callable[[Mapping[str, object]], dict[str, float | None]],
+        tokenizer: PreTrainedTokenizerBase,
+        progress: ProgressDisplay,
+        tracker: Tracker,
+    ) -> None:
+        self.stage, self.run, self.rename, self.tokenizer = stage, run, rename, tokenizer
+        self.progress, self.tracker = progress, tracker
+        self._since = time.monotonic()
+        self._tokens = 0.0
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Start the clock and the display."""
+        self.progress.begin(self.stage, state.max_steps, state.global_step)
+        self._since, self._tokens = time.monotonic(), float(state.num_input_tokens_seen)
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **kwargs: Any
+    ) -> None:
+        """Write a step's metrics, on the main process."""
+        metrics = self.rename(logs)
+        if not (state.is_world_process_zero and "optimizer/loss/mean" in metrics):
+            return
+        now = time.monotonic()
+        seconds, self._since = now - self._since, now
+        metrics["time/step/seconds"] = seconds
+        tokens = metrics.get("data/tokens/total")
+        if tokens is not None:
+            metrics["time/tokens/per_second"] = (tokens - self._tokens) / seconds
+            self._tokens = tokens
+        row = {"stage": self.stage, "step": state.global_step, **dict(sorted(metrics.items()))}
+        self.run.metrics.write(row)
+        self.progress.update(row)
+        self.tracker.log(row)
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Mark the checkpoint as complete: everything else of it has been written."""
+        if state.is_world_process_zero:
+            folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+            write_atomically(folder / COMPLETE, json.dumps({"stage": self.stage, "step": state.global_step}) + "\n")
+
+    def saw_heads(self, step: int, distances: Mapping[int, Sequence[float]], heads: Heads) -> None:
+        """Write a head selection to heads.jsonl."""
+        self.run.heads.write(*({"stage": self.stage, **row} for row in head_rows(step, distances, heads)))
+
+    def saw_rollouts(self, step: int, rollouts: Sequence[TracedRollout]) -> None:
+        """Write rollouts to samples.jsonl."""
+        rows = (sample_row(rollout, self.tokenizer) for rollout in rollouts)
+        self.run.samples.write(*({"stage": self.stage, "step": step, **row} for row in rows))

@@ -1,0 +1,98 @@
+"""The embedded tiny policy: a byte-level BPE tokenizer and a small Qwen3 model, both built in code."""
+
+import torch
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
+PAD, IM_START, IM_END = "<|pad|>", "<|im_start|>", "<|im_end|>"
+TAGS = ("<think>", "</think>", "<answer>", "</answer>")
+VOCAB_SIZE = 512
+CONTEXT = 512
+
+# A digit stands alone. An operator takes the spaces on both its sides, and a word or a mark takes a space that leads
+# to a number, so that "3 + 8 = 11" is six tokens and a number looks the same wherever it stands.
+SPLIT = r"\d| [+\-=] | ?\p{L}+(?: (?=-?\d))?| ?[^\s\p{L}\d]+(?: (?=-?\d))?|\s+"
+
+CORPUS = """\
+system
+user
+assistant
+You are a helpful assistant. You think first and then give the answer.
+State the final answer to the following arithmetic problem: 0 + 1 - 2 =
+State the final answer to the following arithmetic problem: 3 - 4 + 5 =
+The problem asks for 1 + 2. The problem asks for -1. We need 1 - 2. I have to find 1 + 2. Let me work out 1 - 2.
+The task is 1 + 2. Here we have 1 - 2. Let me see. Okay, step by step. Let me think. Now to work. Well, here we go.
+First 1 + 2 = 3. Then 3 - 4 = -1. Next 1 + 2 = 3. Now 1 - 2 = -1. After that 1 + 2 = 3. Start with 1 + 2 = 3.
+To begin, 1 + 2 = 3. And 1 + 2 = 3. Finally 1 + 2 = 3. The added terms make 1 + 2 = 3. The taken away terms make 1.
+Adding up 1 + 2 = 3. Taking away 1 + 2 = 3. Together 1 - 2 = -1. In all 1 - 2 = -1. The plus part is 1. The minus part is 1.
+No, 1 + 2 = 3. Wait, 1 + 2 = 3. That is wrong, 1 + 2 = 3. Hmm, no: 1 + 2 = 3.
+So the answer is 1. So it is 1. That makes 1. The result is 1. This gives 1. We get 1.
+I can do this in my head and it comes to about 1. That looks like about 1 to me. No need for steps, it should be 1.
+A quick guess says 1. It must be close to 1. I would say 1 and move on. At a glance this is 1. The rest is roughly 1.
+The rest I do in my head, about 1. From there it looks like 1. Skipping ahead, it should be 1.
+"""
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\\n' }}"
+    "{% if message['role'] == 'assistant' %}"
+    "{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}"
+    "{% else %}{{ message['content'] + '<|im_end|>' }}{% endif %}"
+    "{{ '\\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """Train the byte-level BPE on CORPUS; the same ids come out every time, and any UTF-8 text round-trips."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(SPLIT), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCAB_SIZE - len(TAGS),
+        special_tokens=[PAD, IM_START, IM_END],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(CORPUS.splitlines(keepends=True), trainer)
+    tokenizer.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in TAGS])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        eos_token=IM_END,
+        additional_special_tokens=[IM_START],
+        chat_template=CHAT_TEMPLATE,
+        model_max_length=CONTEXT,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def build_model(seed: int) -> Qwen3ForCausalLM:
+    """A fresh Qwen3 with 8 layers and about one million parameters, initialised from `seed`."""
+    tokenizer = build_tokenizer()
+    config = Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=128,
+        intermediate_size=256,
+        num_hidden_layers=8,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=32,
+        max_position_embeddings=CONTEXT,
+        tie_word_embeddings=True,
+        use_cache=True,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.convert_tokens_to_ids(IM_START),
+        eos_token_id=tokenizer.eos_token_id,
+        dtype="float32",
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Qwen3ForCausalLM(config)
+    model.generation_config.pad_token_id = config.pad_token_id
+    model.generation_config.bos_token_id = config.bos_token_id
+    model.generation_config.eos_token_id = config.eos_token_id
+    return model

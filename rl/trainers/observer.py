@@ -1,0 +1,17 @@
+"""What a trainer tells whoever watches it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from rl.attention import Heads
+from rl.rollouts import TracedRollout
+
+
+class Observer(Protocol):
+    """Watch a training stage. Called on the main process only; must not change anything."""
+
+    def saw_heads(self, step: int, distances: Mapping[int, Sequence[float]], heads: Heads) -> None:
+        """Take a head selection: mean distance per layer and head, and which heads were chosen."""
+
+    def saw_rollouts(self, step: int, rollouts: Sequence[TracedRollout]) -> None:
+        """Take some of the rollouts that a step trained on."""

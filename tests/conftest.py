@@ -1,0 +1,25 @@
+"""Shared by all tests: shapes are checked at run time, and nothing reaches for a hub or a wandb account."""
+
+import os
+
+os.environ.update(HF_HUB_OFFLINE="1", WANDB_MODE="offline", TOKENIZERS_PARALLELISM="false")
+os.environ.pop("WANDB_API_KEY", None)
+
+from jaxtyping import install_import_hook
+
+install_import_hook(["rl.attention", "rl.credit", "rl.trainers.attention_credit"], "beartype.beartype")
+
+from pathlib import Path
+
+import pytest
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture
+def gsm8k() -> Path:
+    """The training problems of GSM8K, where they lie beside the checkout."""
+    path = DATA / "gsm8k" / "train.jsonl"
+    if not path.is_file():
+        pytest.skip(f"no real data at {path}")
+    return path

@@ -1,0 +1,102 @@
+"""Golden numbers by hand, and the banded forms against the definitions on random shapes."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference import dense
+
+from rl.attention import bands
+from rl.attention.bands import Attention, row_moments
+
+
+def test_golden_two_equal_keys() -> None:
+    """Queries of zero spread attention evenly: A[0] = 1; A[1] = 1/2, 1/2; A[2] = 1/3 each; A[3] = 1/4 each."""
+    attention = Attention(q=torch.zeros(1, 1, 4, 2), k=torch.ones(1, 1, 4, 2), keys=torch.ones(1, 4).bool(), scale=1.0)
+    lse, distance = row_moments(attention)
+    torch.testing.assert_close(lse.exp()[0, 0], torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    torch.testing.assert_close(distance[0, 0], torch.tensor([0.0, 0.5, 1.0, 1.5]))
+    # W = 2: distances clip at 2. t = 3: (0 + 1 + 2 + 2) / 4.
+    torch.testing.assert_close(bands.waad(attention, lse, 2)[0, 0], torch.tensor([0.0, 0.5, 1.0, 1.25]))
+    # Response rows 1..3, horizon [1, 2]: s = 0 gets (1/2 + 1/3) / 2; s = 1 (1/3 + 1/4) / 2; s = 2 1/4; s = 3 nothing.
+    response = torch.tensor([[False, True, True, True]])
+    expected = torch.tensor([5 / 12, 7 / 24, 1 / 4, 0.0])
+    torch.testing.assert_close(bands.fai(attention, lse, response, (1, 2))[0, 0], expected)
+
+
+def test_golden_sliding_window_and_padding() -> None:
+    """With a window of 2 and token 0 padding: A[1] = key 1; A[2] = keys 1, 2; A[3] = keys 2, 3, half each."""
+    keys = torch.tensor([[False, True, True, True]])
+    attention = Attention(q=torch.zeros(1, 1, 4, 2), k=torch.ones(1, 1, 4, 2), keys=keys, scale=1.0, sliding=2)
+    lse, distance = row_moments(attention)
+    assert lse[0, 0, 0] == torch.inf
+    torch.testing.assert_close(distance[0, 0], torch.tensor([0.0, 0.0, 0.5, 0.5]))
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[Attention, torch.Tensor, int, tuple[int, int]]:
+    batch, length = draw(st.integers(1, 3)), draw(st.integers(1, 300))
+    key_heads, group = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
+    q = torch.randn(batch, key_heads * group, length, 8, generator=generator) * 3
+    k = torch.randn(batch, key_heads, length, 8, generator=generator)
+    keys = torch.ones(batch, length, dtype=torch.bool)
+    response = torch.zeros(batch, length, dtype=torch.bool)
+    for b in range(batch):
+        start = draw(st.integers(0, length - 1))
+        stop = draw(st.integers(start, length))
+        keys[b, :start], keys[b, stop:] = False, False  # stop == start: a fully masked row
+        response[b, min(stop, draw(st.integers(start, stop))) : stop] = True
+    low = draw(st.integers(1, 40))
+    attention = Attention(
+        q=q,
+        k=k,
+        keys=keys,
+        scale=8**-0.5,
+        softcap=draw(st.sampled_from([None, 5.0])),
+        sliding=draw(st.sampled_from([None, 1, 7, 64])),
+    )
+    return attention, response, draw(st.integers(1, 20)), (low, draw(st.integers(low, 150)))
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(cases())
+def test_equals_the_definitions(case: tuple) -> None:
+    attention, response, window, horizon = case
+    a = dense.attention_map(attention)
+    lse, distance = row_moments(attention)
+    rows = response.unsqueeze(1)
+    torch.testing.assert_close((distance * rows).double(), dense.mean_distance(a) * rows, atol=2e-4, rtol=1e-5)
+    near = bands.waad(attention, lse, window)
+    torch.testing.assert_close((near * rows).double(), dense.waad(a, window) * rows, atol=2e-4, rtol=0)
+    far = bands.fai(attention, lse, response, horizon)
+    torch.testing.assert_close(far.double(), dense.fai(a, response, horizon), atol=1e-9, rtol=1e-5)
+
+
+def test_heads_keep_their_key_heads() -> None:
+    q, k = torch.randn(2, 6, 20, 4), torch.randn(2, 3, 20, 4)
+    attention = Attention(q=q, k=k, keys=torch.ones(2, 20).bool(), scale=0.5)
+    whole, _ = row_moments(attention)
+    part, _ = row_moments(attention.of([5, 2, 0]))
+    torch.testing.assert_close(part, whole[:, [5, 2, 0]])
+
+
+@pytest.mark.parametrize("length", [512, 1024, 2048])
+def test_no_tile_grows_with_the_square_of_the_length(length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    largest = 0
+    tile = bands._tile
+
+    def measured(*args):
+        nonlocal largest
+        scores, distance = tile(*args)
+        largest = max(largest, scores.numel())
+        return scores, distance
+
+    monkeypatch.setattr(bands, "_tile", measured)
+    attention = Attention(
+        q=torch.randn(1, 1, length, 4), k=torch.randn(1, 1, length, 4), keys=torch.ones(1, length).bool(), scale=0.5
+    )
+    lse, _ = row_moments(attention)
+    bands.waad(attention, lse, 10)
+    bands.fai(attention, lse, torch.ones(1, length).bool(), (10, 100))
+    assert largest <= bands.TILE * (bands.TILE + 100)
