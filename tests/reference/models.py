@@ -1,0 +1,47 @@
+"""Tiny random models of the families that users train, built in code."""
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    LlamaConfig,
+    MistralConfig,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen3Config,
+)
+
+SHAPE = {
+    "vocab_size": 64,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 512,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+# Gemma 2 under sdpa leaves its softcap out, so only eager shows it.
+CONFIGS = {
+    "qwen2": (Qwen2Config, {}, "sdpa"),
+    "qwen3": (Qwen3Config, {}, "sdpa"),
+    "llama": (LlamaConfig, {}, "sdpa"),
+    "mistral": (MistralConfig, {"sliding_window": 9}, "sdpa"),
+    "gemma2": (Gemma2Config, {"sliding_window": 9, "attn_logit_softcapping": 2.0, "query_pre_attn_scalar": 8}, "eager"),
+}
+
+
+def build(family: str, attention: str | None = None) -> PreTrainedModel:
+    """A random model with attention that is far from uniform."""
+    config_class, extra, default = CONFIGS[family]
+    config = config_class(**SHAPE, **extra)
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config, attn_implementation=attention or default).float().eval()
+    for name, parameter in model.named_parameters():
+        if parameter.ndim == 2 or "q_norm" in name or "k_norm" in name:
+            parameter.data.mul_(8.0 if parameter.ndim == 2 else 2.0)
+    return model
