@@ -3,19 +3,21 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from rl.attention.heads import Heads, probed_layers, select
 from rl.attention.probe import DistanceReader, RhythmReader, attention_modules, probe
 from rl.attention.rhythm import Rhythm
 
+Mask = Bool[Tensor, "B T"] | Int[Tensor, "B T"]
+
 
 def measure(
     model: nn.Module,
     input_ids: Int[Tensor, "B T"],
-    attention_mask: Int[Tensor, "B T"],
-    response_mask: Int[Tensor, "B T"],
+    attention_mask: Mask,
+    response_mask: Mask,
     *,
     layers: Sequence[int] | None = None,
     heads: Heads | None = None,
@@ -40,8 +42,8 @@ def measure(
 def mean_distances(
     model: nn.Module,
     input_ids: Int[Tensor, "B T"],
-    attention_mask: Int[Tensor, "B T"],
-    response_mask: Int[Tensor, "B T"],
+    attention_mask: Mask,
+    response_mask: Mask,
     *,
     layers: Sequence[int] | None = None,
 ) -> dict[int, Float[Tensor, "H"]]:

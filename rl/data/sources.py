@@ -11,6 +11,7 @@ from typing import Any
 from rewards.parse import after_marker
 from rl.data.task import DataError, Task
 from rl.data.traces import TRACES
+from rl.recipe.faults import suggestion
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,6 @@ def from_reasoning_gym(name: str, size: int, seed: int, options: Mapping[str, An
     from reasoning_gym.factory import DATASETS
 
     if name not in DATASETS:
-        from rl.recipe.faults import suggestion
-
         hint = suggestion(name, DATASETS).split("; one of")[0]
         raise DataError(f"data.task: reasoning-gym has no data set {name!r}{hint}")
     try:
@@ -52,19 +51,19 @@ def from_reasoning_gym(name: str, size: int, seed: int, options: Mapping[str, An
 
 def from_jsonl(path: str, columns: Columns) -> list[Task]:
     """Read tasks from a JSON Lines file; blank lines are faults, like every other line that is no JSON object."""
-    return list(_rows_to_tasks(_jsonl_rows(path), columns))
+    return _tasks(path, _jsonl_rows(path), columns)
 
 
 def _jsonl_rows(path: str) -> Iterable[tuple[str, Mapping[str, Any]]]:
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")  # splitlines would cut at U+2028
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; data.path is relative to {Path.cwd()}") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not UTF-8 text (byte {error.start}); convert it") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(lines if lines != [""] else [], 1):
         where = f"{path}:{number}"
         if not line.strip():
             raise DataError(f"{where}: the line is empty; delete it or write a JSON object")
@@ -89,7 +88,7 @@ def from_parquet(path: str, columns: Columns) -> list[Task]:
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{path}: cannot be read as Parquet: {str(error).splitlines()[0]}") from None
     rows = ((f"{path}: row {index}", row) for index, row in enumerate(table.to_pylist()))
-    return list(_rows_to_tasks(rows, columns))
+    return _tasks(path, rows, columns)
 
 
 def from_hub(name: str, subset: str | None, split: str, revision: str | None, columns: Columns) -> list[Task]:
@@ -102,13 +101,12 @@ def from_hub(name: str, subset: str | None, split: str, revision: str | None, co
         reason = str(error).splitlines()[0]
         raise DataError(f"data.name: cannot load {name!r} (split {split}) from the hub: {reason}") from None
     numbered = ((f"{name}/{split}: row {index}", row) for index, row in enumerate(rows))
-    return list(_rows_to_tasks(numbered, columns))  # pyright: ignore
+    return _tasks(name, numbered, columns)  # pyright: ignore
 
 
-def _rows_to_tasks(rows: Iterable[tuple[str, Mapping[str, Any]]], columns: Columns) -> Iterable[Task]:
-    empty = True
+def _tasks(source: str, rows: Iterable[tuple[str, Mapping[str, Any]]], columns: Columns) -> list[Task]:
+    tasks = []
     for where, row in rows:
-        empty = False
         answer = _text(row, columns.answer, "answer", where)
         if columns.answer_after is not None:
             found = after_marker(answer, columns.answer_after)
@@ -116,9 +114,10 @@ def _rows_to_tasks(rows: Iterable[tuple[str, Mapping[str, Any]]], columns: Colum
                 raise DataError(f"{where}: column {columns.answer!r} has no {columns.answer_after!r} before an answer")
             answer = found
         completion = None if columns.completion is None else _text(row, columns.completion, "completion", where)
-        yield Task(where, _text(row, columns.question, "question", where), answer, completion)
-    if empty:
-        raise DataError("the data source holds no rows")
+        tasks.append(Task(where, _text(row, columns.question, "question", where), answer, completion))
+    if not tasks:
+        raise DataError(f"{source}: holds no rows; a run needs at least one task")
+    return tasks
 
 
 def _text(row: Mapping[str, Any], column: str, role: str, where: str) -> str:

@@ -74,7 +74,8 @@ def _reason(item: Any, path: list[str | int], tree: Mapping[str, Any], section: 
         owner = section_at(path, tree, section, any_kind=True)
         kinds = kinds_at(path, tree, section)
         return f"needs a `kind`, one of {', '.join(kinds)}" if owner or kinds else "needs a `kind`"
-    message = item["msg"].removeprefix("Value error, ").removeprefix("Input ").replace("valid dictionary", "mapping")
+    message = item["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    message = "should be keys and values" if kind in ("model_type", "dict_type", "model_attributes_type") else message
     shown = repr(value) if isinstance(value, str | int | float | bool | None) else type(value).__name__
     return message if kind == "value_error" else f"{message}, not {shown[:80]}"
 

@@ -41,7 +41,6 @@ OWNED: dict[str, str | None] = {
     "logging_steps": None,
     "logging_strategy": None,
     "logging_first_step": None,
-    "logging_dir": None,
     "disable_tqdm": None,
     "completion_only_loss": None,
     "resume_from_checkpoint": None,

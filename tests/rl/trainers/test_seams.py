@@ -1,0 +1,242 @@
+"""The private points of TRL and transformers that rhythm stands on: if one of these fails after an upgrade, look at rl/trainers/grpo.py."""
+
+import functools
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import trl
+from trl import GRPOConfig, GRPOTrainer
+
+from rewards import Rubric
+from rewards.answer import Answer
+from rewards.format import Format
+from rl import tiny
+from rl.attention import Heads, measure
+from rl.credit import coupled
+from rl.data.sources import from_reasoning_gym
+from rl.rollouts import RubricReward, prompt_dataset
+from rl.trainers.attention_credit import CreditSettings
+from rl.trainers.grpo import GrpoTrainer
+
+OPTIONS = {"min_terms": 3, "max_terms": 4, "min_digits": 1, "max_digits": 1}
+TASKS = from_reasoning_gym("chain_sum", 32, 0, OPTIONS, traced=False)
+CREDIT = CreditSettings(weigh=coupled, horizon=(3, 20), reselect_every=2)
+
+
+class Seen:
+    """Keep what the trainer told its observer."""
+
+    def __init__(self) -> None:
+        self.heads: list[tuple[int, Heads]] = []
+        self.rollouts: list[tuple[int, list]] = []
+
+    def saw_heads(self, step: int, distances: Mapping[int, Any], heads: Heads) -> None:
+        self.heads.append((step, heads))
+
+    def saw_rollouts(self, step: int, rollouts: Any) -> None:
+        self.rollouts.append((step, list(rollouts)))
+
+
+class ByParity:
+    """A reward with spread for an untrained model: does the completion hold an even number of tokens?"""
+
+    def __call__(self, sample: Any) -> float:
+        return float(len(sample.completion) % 2)
+
+
+def arguments(folder: Path, **changes: Any) -> GRPOConfig:
+    settings = {
+        "output_dir": str(folder),
+        "max_steps": 3,
+        "learning_rate": 1e-3,
+        "per_device_train_batch_size": 8,
+        "gradient_accumulation_steps": 1,
+        "num_generations": 4,
+        "max_completion_length": 24,
+        "beta": 0.0,
+        "bf16": False,
+        "gradient_checkpointing": False,
+        "report_to": "none",
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "disable_tqdm": True,
+        "seed": 0,
+        "remove_unused_columns": False,
+    }
+    return GRPOConfig(**{**settings, **changes})
+
+
+def trainer(
+    folder: Path, credit: CreditSettings | None, seen: Seen | None = None, model: Any = None, **changes: Any
+) -> GrpoTrainer:
+    tokenizer = tiny.build_tokenizer()
+    return GrpoTrainer(
+        reward=RubricReward(Rubric({"parity": ByParity()}, {"parity": 1.0}), tokenizer),
+        args=arguments(folder, **changes),
+        credit=credit,
+        observer=seen or Seen(),
+        trace_every=1,
+        trace_count=8,
+        model=model or tiny.build_model(0),
+        train_dataset=prompt_dataset(TASKS, None),
+        processing_class=tokenizer,
+    )
+
+
+def weights_of(trained: GRPOTrainer) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in trained.model.state_dict().items()}
+
+
+def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(left[name], right[name]) for name in left)
+
+
+def test_version() -> None:
+    assert trl.__version__.startswith("1.16.")
+
+
+@pytest.mark.parametrize(
+    ("method", "parameters"),
+    [
+        ("_generate_and_score_completions", ["self", "inputs"]),
+        ("_compute_loss", ["self", "model", "inputs"]),
+        ("_get_train_sampler", ["self", "dataset"]),
+        ("_save_checkpoint", ["self", "model", "trial"]),
+        ("_load_optimizer_and_scheduler", ["self", "checkpoint"]),
+        ("log", ["self", "logs", "start_time"]),
+    ],
+)
+def test_signatures(method: str, parameters: list[str]) -> None:
+    assert list(inspect.signature(getattr(GRPOTrainer, method)).parameters) == parameters
+
+
+def test_the_log_prob_seam_starts_as_we_call_it() -> None:
+    names = list(inspect.signature(GRPOTrainer._get_per_token_logps_and_entropies).parameters)
+    assert names[:5] == ["self", "model", "input_ids", "attention_mask", "logits_to_keep"]
+
+
+def test_uniform_is_plain_trl_to_the_bit(tmp_path: Path) -> None:
+    ours = trainer(tmp_path / "a", None)
+    ours.train()
+    tokenizer = tiny.build_tokenizer()
+    plain = GRPOTrainer(
+        reward_funcs=[RubricReward(Rubric({"parity": ByParity()}, {"parity": 1.0}), tokenizer)],
+        args=arguments(tmp_path / "b"),
+        model=tiny.build_model(0),
+        train_dataset=prompt_dataset(TASKS, None),
+        processing_class=tokenizer,
+    )
+    plain.train()
+    assert same(weights_of(ours), weights_of(plain))
+    assert not same(weights_of(ours), dict(tiny.build_model(0).state_dict()))
+
+
+@pytest.mark.parametrize("num_iterations", [1, 2])
+def test_weights_of_one_are_the_identity(tmp_path: Path, num_iterations: int) -> None:
+    """A gain of 1 sends (B, T) advantages through both ways of probing and trains what (B,) ones train."""
+    ones = CreditSettings(weigh=functools.partial(coupled, gain=1.0), horizon=(3, 20))
+    weighted = trainer(tmp_path / "a", ones, num_iterations=num_iterations)
+    weighted.train()
+    uniform = trainer(tmp_path / "b", None, num_iterations=num_iterations)
+    uniform.train()
+    for name, value in weights_of(uniform).items():
+        torch.testing.assert_close(weights_of(weighted)[name], value, atol=1e-6, rtol=1e-5)
+
+
+def test_credit_changes_training(tmp_path: Path) -> None:
+    weighted = trainer(tmp_path / "a", CREDIT)
+    weighted.train()
+    uniform = trainer(tmp_path / "b", None)
+    uniform.train()
+    assert not same(weights_of(weighted), weights_of(uniform))
+
+
+@pytest.mark.parametrize("num_iterations", [1, 2])
+def test_traced_weights_are_those_of_a_measurement(tmp_path: Path, num_iterations: int) -> None:
+    """What rides on the training forward, or on the old log-probs' pass, is what measure says of the same policy."""
+    seen = Seen()
+    policy = trainer(tmp_path, CREDIT, seen, max_steps=1, num_iterations=num_iterations)
+    before = tiny.build_model(0)
+    policy.train()
+    (step, heads), (first, rollouts) = seen.heads[0], seen.rollouts[0]
+    assert (step, first, len(rollouts)) == (1, 1, 8)
+    tokenizer = tiny.build_tokenizer()
+    for traced in rollouts:
+        messages = [{"role": "user", "content": traced.rollout.prompt}]
+        prompt_ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+        ids = torch.tensor([[*prompt_ids, *traced.rollout.token_ids]])
+        response = torch.zeros_like(ids)
+        response[:, len(prompt_ids) :] = 1
+        rhythm = measure(before, ids, torch.ones_like(ids), response, heads=heads, horizon=(3, 20))
+        credit = coupled(rhythm, response.bool())
+        part = slice(len(prompt_ids), None)
+        torch.testing.assert_close(torch.tensor(traced.waad), rhythm.waad[0, part], atol=1e-4, rtol=0)
+        torch.testing.assert_close(torch.tensor(traced.fai), rhythm.fai[0, part], atol=1e-6, rtol=1e-4)
+        assert traced.weights == credit.weights[0, part].tolist()
+
+
+def test_the_reference_pass_is_not_probed(tmp_path: Path) -> None:
+    seen = Seen()
+    base = tmp_path / "base"
+    tiny.build_model(0).save_pretrained(base)
+    model = type(tiny.build_model(0)).from_pretrained(base)
+    policy = trainer(tmp_path / "run", CREDIT, seen, model=model, beta=0.1, max_steps=2)
+    policy.train()
+    assert policy.ref_model is not None
+    assert [step for step, _ in seen.rollouts] == [1, 2]
+    assert all(len(traced.weights) == len(traced.rollout.token_ids) for _, rows in seen.rollouts for traced in rows)
+
+
+def test_heads_are_selected_again_when_due(tmp_path: Path) -> None:
+    seen = Seen()
+    trainer(tmp_path, CREDIT, seen, max_steps=5).train()
+    assert [step for step, _ in seen.heads] == [1, 3, 5]
+
+
+@pytest.mark.parametrize("credit", [None, CREDIT])
+def test_a_batch_of_eight_is_four_twice(tmp_path: Path, credit: CreditSettings | None) -> None:
+    """One step of 8 sequences and one of 4 x 2 accumulated give the same gradient, whatever the credit."""
+    gradients = []
+    for name, split in {"whole": {}, "parts": {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2}}.items():
+        policy = trainer(tmp_path / name, credit, max_steps=1, max_grad_norm=0.0, **split)
+        norms: list[float] = []
+        policy.add_callback(_gradient_reader(norms))
+        policy.train()
+        gradients.append(norms)
+    assert gradients[0] == pytest.approx(gradients[1], rel=1e-4)
+    assert gradients[0][0] > 0
+
+
+def _gradient_reader(norms: list[float]) -> Any:
+    from transformers import TrainerCallback
+
+    class Reader(TrainerCallback):
+        def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+            norms.extend(float(p.grad.double().norm()) for p in model.parameters() if p.grad is not None)
+
+    return Reader()
+
+
+def test_special_tag_tokens_reach_the_reward() -> None:
+    """TRL's own text drops special tokens, so tags that a tokenizer holds as special would silence every reward."""
+    tokenizer = tiny.build_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<think>", "</think>", "<answer>", "</answer>"]})
+    text = "<think>1 + 1 = 2.</think><answer>2</answer>"
+    ids = [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]
+    assert "<answer>" not in tokenizer.decode(ids, skip_special_tokens=True)
+    reward = RubricReward(Rubric({"answer": Answer(), "format": Format()}, {"answer": 1.0, "format": 1.0}), tokenizer)
+    logged: list[tuple[str, float]] = []
+    total = reward(
+        prompts=[[{"role": "user", "content": "1 + 1"}]],
+        completion_ids=[ids],
+        question=["1 + 1"],
+        answer=["2"],
+        log_metric=lambda name, value: logged.append((name, value)),
+    )
+    assert total == [1.0]
+    assert logged == [("reward/answer/mean", 1.0), ("reward/format/mean", 0.0)]
+    assert reward.rollouts[0].sample.completion == text and not reward.rollouts[0].sample.truncated
