@@ -52,7 +52,9 @@ class Rubric:
         if not self.rewards:
             raise ValueError("a rubric needs at least one reward")
         if self.rewards.keys() != self.weights.keys():
-            raise ValueError(f"rewards {sorted(self.rewards)} and weights {sorted(self.weights)} must name the same parts")
+            raise ValueError(
+                f"rewards {sorted(self.rewards)} and weights {sorted(self.weights)} must name the same parts"
+            )
         if all(weight == 0 for weight in self.weights.values()):
             raise ValueError("every weight is 0, so the total reward would always be 0; give one reward a weight")
         if self.combine not in get_args(Combination):

@@ -3,7 +3,8 @@
 import re
 from fractions import Fraction
 
-# A plain number: sign, digits with optional thousands separators, optional decimals. Bounded, so hostile digits stay cheap.
+# A plain number: sign, digits with optional thousands separators, optional decimals; bounded, so that
+# hostile digits stay cheap.
 NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3}){1,9}|\d{1,40})(?:\.\d{1,40})?")
 
 

@@ -3,9 +3,12 @@
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+
+if TYPE_CHECKING:
+    from rl.recipe import Recipe
 
 app = typer.Typer(
     name="rhythm",
@@ -20,7 +23,9 @@ FAULT, INTERRUPTED = 2, 130
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped recipe.")]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe, such as stages.grpo.trainer.steps=50."),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change a key of the recipe, such as stages.grpo.trainer.steps=50."
+    ),
 ]
 
 
@@ -72,14 +77,14 @@ def train(
     """Run RECIPE from data to report."""
     from rich.console import Console
 
-    from rl.recipe import Recipe, RecipeError, load, resolve
+    from rl.recipe import load, resolve
 
     if resume and run_dir is None:
         _fail("--resume needs --run-dir, the run to go on with")
     if name is None and not resume:
         _fail("name a RECIPE (rhythm recipes lists the shipped ones), or go on with a run: --resume --run-dir DIR")
     if name is not None:
-        settings: Recipe = load(name, overrides or [])
+        settings = load(name, overrides or [])
     else:
         from rl.telemetry.record import read_recipe
 
@@ -104,14 +109,17 @@ def train(
     console.print(f"report: {report}", highlight=False, markup=False, soft_wrap=True)
 
 
-def plan_lines(settings: "Recipe", path: Path) -> list[str]:  # noqa: F821
+def plan_lines(settings: "Recipe", path: Path) -> list[str]:
     """Return what a run of the recipe would do, a line a stage."""
     lines = [f"run directory: {path}", f"model: {settings.model.name}, {settings.model.dtype}, seed {settings.seed}"]
     for stage in settings.stages:
         trainer = stage.trainer
         source, credit = stage.data or settings.data, stage.credit or settings.credit
         extra = f", credit {credit.kind}" if trainer.kind == "grpo" else ""
-        lines.append(f"stage {stage.name}: {trainer.kind}, {trainer.steps} steps at {trainer.learning_rate:g}, data {source.kind}{extra}")
+        lines.append(
+            f"stage {stage.name}: {trainer.kind}, {trainer.steps} steps at {trainer.learning_rate:g}, "
+            f"data {source.kind}{extra}"
+        )
     return lines
 
 
@@ -129,9 +137,15 @@ def _say_how_to_go_on(path: Path, stop: BaseException) -> NoReturn:
     from rl.telemetry.record import COMPLETE
 
     saved = any(path.glob(f"checkpoints/*/checkpoint-*/{COMPLETE}")) or any(path.glob("checkpoints/*/final"))
-    what = "its newest checkpoint and all files so far are kept" if saved else "there was no checkpoint yet; files are kept"
+    what = (
+        "its newest checkpoint and all files so far are kept"
+        if saved
+        else "there was no checkpoint yet; files are kept"
+    )
     if path.is_dir():
-        typer.echo(f"stopped ({stop or 'Ctrl-C'}): {what}; go on with\n  rhythm train --resume --run-dir {path}", err=True)
+        typer.echo(
+            f"stopped ({stop or 'Ctrl-C'}): {what}; go on with\n  rhythm train --resume --run-dir {path}", err=True
+        )
     else:
         typer.echo("stopped before the run began; nothing was written", err=True)
     raise typer.Exit(INTERRUPTED)

@@ -30,7 +30,8 @@ def preplan_signal(waad: Float[Tensor, "B T"], response: Bool[Tensor, "B T"]) ->
 def top(signal: Float[Tensor, "B T"], response: Bool[Tensor, "B T"], share: float) -> Bool[Tensor, "B T"]:
     """Mark the share of each response's tokens with the highest signal, the earlier one first in a tie.
 
-    The count is floor(share x length), at least 1; a token whose signal is 0 (FAI of an empty horizon) is never marked [ours].
+    The count is floor(share x length), at least 1; a token whose signal is 0 (FAI of an empty horizon)
+    is never marked [ours].
     """
     count = (response.sum(-1, keepdim=True).double() * share + 1e-9).floor().clamp_min(1)
     order = signal.masked_fill(~response, -torch.inf).argsort(dim=-1, descending=True, stable=True)
@@ -53,12 +54,15 @@ def coupled(
 
     gamma_t = 1 + (g - 1) 1{t in anchors, not D} + (1 - alpha) (g - 1) 1{t in D} + alpha (g - 1) 1{t in intro(D)}.
     Anchors are the top share of FAI. An anchor is dominated (in D) iff WAAD_t <= tau_waad and the largest Delta of the
-    `lookback` tokens before it >= tau_delta; intro(t) is where that largest Delta is, the nearest in a tie. alpha, lookback and
-    tau (the response's medians, the lower of two middles) are [ours]. `normalize` makes the response's mean weight 1 [ours].
+    `lookback` tokens before it >= tau_delta; intro(t) is where that largest Delta is, the nearest in a tie. alpha,
+    lookback and tau (the response's medians, the lower of two middles) are [ours]. `normalize` makes the response's
+    mean weight 1 [ours].
     """
     delta = preplan_signal(rhythm.waad, response)
     anchors = top(rhythm.fai, response, top_share)
-    behind = torch.stack([_shift(delta.masked_fill(~response, -torch.inf), lag) for lag in range(1, lookback + 1)], dim=-1)
+    behind = torch.stack(
+        [_shift(delta.masked_fill(~response, -torch.inf), lag) for lag in range(1, lookback + 1)], dim=-1
+    )
     largest, lag = behind.max(-1)
     low = rhythm.waad <= _median(rhythm.waad, response)
     dominated = anchors & low & (largest >= _median(delta, response)) & largest.isfinite()

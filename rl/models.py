@@ -1,14 +1,13 @@
 """The policy and its tokenizer: embedded, from a local folder, or from the hub; plain or with LoRA adapters."""
 
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import nn
 from peft import LoraConfig, PeftModel, get_peft_model
+from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from rl import tiny
@@ -48,7 +47,9 @@ def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenize
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"model.name: cannot load a tokenizer from {name}: {_first_line(error)}") from None
     if tokenizer.chat_template is None:
-        raise ModelError(f"model.name: the tokenizer of {name} has no chat template; take an instruct model's tokenizer")
+        raise ModelError(
+            f"model.name: the tokenizer of {name} has no chat template; take an instruct model's tokenizer"
+        )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -100,7 +101,7 @@ def add_lora(
     targets: str | Sequence[str],
     adapter: Path | None = None,
 ) -> PeftModel:
-    """Wrap the policy in trainable LoRA adapters: fresh ones, or those that an earlier stage saved in folder adapter."""
+    """Wrap the policy in trainable LoRA adapters: fresh ones, or those an earlier stage saved in adapter."""
     if adapter is not None:
         return PeftModel.from_pretrained(policy, adapter, is_trainable=True)
     config = LoraConfig(
@@ -126,4 +127,4 @@ def export(model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path) -
     shutil.rmtree(part, ignore_errors=True)
     model.save_pretrained(part)  # pyright: ignore
     tokenizer.save_pretrained(part)
-    os.replace(part, folder)
+    part.replace(folder)

@@ -23,7 +23,7 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class TracedRollout:
-    """Hold a rollout with what each of its tokens got; the sequences are as long as its token_ids, None where not measured."""
+    """Hold a rollout with what each of its tokens got: sequences as long as token_ids, None where not measured."""
 
     rollout: Rollout
     group: int
@@ -74,9 +74,7 @@ class RubricReward:
         **_: Any,
     ) -> list[float | None]:
         """Return one total per completion; None where no part of the rubric could judge."""
-        self.rollouts = [
-            self._rollout(*row) for row in zip(prompts, completion_ids, question, answer, strict=True)
-        ]
+        self.rollouts = [self._rollout(*row) for row in zip(prompts, completion_ids, question, answer, strict=True)]
         for rollout in self.rollouts:
             for name, value in rollout.score.parts.items():
                 if value is not None:
@@ -85,7 +83,7 @@ class RubricReward:
 
     def _rollout(self, messages: list[Message], ids: Sequence[int], question: str, answer: str) -> Rollout:
         tokenizer = self.tokenizer
-        ends = {tokenizer.eos_token_id, tokenizer.pad_token_id}
+        ends = (tokenizer.eos_token_id, tokenizer.pad_token_id)
         kept = list(ids)
         truncated = not kept or kept[-1] not in ends
         while kept and kept[-1] in ends:

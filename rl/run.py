@@ -21,7 +21,20 @@ from transformers import PreTrainedTokenizerBase, set_seed
 from rewards import REWARDS, Rubric
 from rl import credit as credit_rules
 from rl import data, models, recipe, rollouts
-from rl.recipe.sections import Columns, Coupled, Credit, Grpo, Hub, Jsonl, Parquet, ReasoningGym, Recipe, Rewards, Sft, Stage
+from rl.recipe.sections import (
+    Columns,
+    Coupled,
+    Credit,
+    Grpo,
+    Hub,
+    Jsonl,
+    Parquet,
+    ReasoningGym,
+    Recipe,
+    Rewards,
+    Sft,
+    Stage,
+)
 from rl.report import write_report
 from rl.telemetry.environment import describe
 from rl.telemetry.progress import ProgressDisplay
@@ -31,7 +44,7 @@ from rl.telemetry.watch import Watch
 from rl.trainers import CreditSettings, Interrupt, Schedule, fit_grpo, fit_sft, rename
 
 
-class Interrupted(Exception):
+class Interrupted(Exception):  # noqa: N818 - it is no error
     """Say that a signal stopped the run, and where."""
 
 
@@ -131,7 +144,10 @@ def _plan(settings: Recipe, index: int, tokenizer: PreTrainedTokenizerBase) -> P
     tasks = _load_tasks(source, seed=settings.seed * 1000 + index, traced=isinstance(trainer, Sft))[: source.limit]
     context = models.context_length(settings.model.name, settings.model.revision)
     if isinstance(trainer, Sft):
-        longest, remedy = min(context, trainer.max_length), f"raise stages.{stage.name}.trainer.max_length or shorten the row"
+        longest, remedy = (
+            min(context, trainer.max_length),
+            f"raise stages.{stage.name}.trainer.max_length or shorten the row",
+        )
         data.check_fit(tasks, tokenizer, source.system, longest, None, remedy)
     else:
         remedy = f"shorten the prompt or lower stages.{stage.name}.trainer.max_completion_length"

@@ -1,17 +1,14 @@
 """Shared by all tests: shapes are checked at run time, and nothing reaches for a hub or a wandb account."""
 
 import os
-
-os.environ.update(HF_HUB_OFFLINE="1", WANDB_MODE="offline", TOKENIZERS_PARALLELISM="false")
-os.environ.pop("WANDB_API_KEY", None)
-
-from jaxtyping import install_import_hook
-
-install_import_hook(["rl.attention", "rl.credit", "rl.trainers.attention_credit"], "beartype.beartype")
-
 from pathlib import Path
 
 import pytest
+from jaxtyping import install_import_hook
+
+os.environ.update(HF_HUB_OFFLINE="1", WANDB_MODE="offline", TOKENIZERS_PARALLELISM="false")
+os.environ.pop("WANDB_API_KEY", None)
+install_import_hook(["rl.attention", "rl.credit", "rl.trainers.attention_credit"], "beartype.beartype")
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

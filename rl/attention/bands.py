@@ -19,7 +19,8 @@ class Attention:
     """Hold what one layer attends with, post norm and RoPE: A is a function of these alone.
 
     Shapes: q (B, H, T, D), k (B, K, T, D) with head h reading key-value head h // (H / K), keys (B, T) true where a key
-    is no padding. `softcap` bounds scores by softcap * tanh(s / softcap); `sliding` lets row t see keys t - sliding < s <= t.
+    is no padding. `softcap` bounds scores by softcap * tanh(s / softcap); `sliding` lets row t see
+    keys t - sliding < s <= t.
     """
 
     q: Float[Tensor, "B H T D"]
@@ -90,9 +91,9 @@ def row_moments(attention: Attention) -> tuple[Float[Tensor, "B H T"], Float[Ten
 
 
 def waad(attention: Attention, lse: Float[Tensor, "B H T"], window: int) -> Float[Tensor, "B H T"]:
-    """Return WAAD_t = sum_s A[t, s] min(t - s, W) as W - sum_{d < W} (W - d) A[t, t - d]: W diagonals (arXiv 2510.13554).
+    """Return WAAD_t = sum_s A[t, s] min(t - s, W) as W - sum_{d < W} (W - d) A[t, t - d] (arXiv 2510.13554).
 
-    Rows must sum to 1; a row that sees no key gets W, and is for the caller to mask.
+    W diagonals, since rows sum to 1; a row that sees no key gets W, and is for the caller to mask.
     """
     out = torch.empty_like(lse)
     length = lse.shape[-1]

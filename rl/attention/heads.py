@@ -30,8 +30,8 @@ def probed_layers(num_layers: int) -> tuple[int, ...]:
 def select(distances: Mapping[int, Sequence[float]], local_share: float, global_share: float) -> Heads:
     """Choose the nearest local_share and farthest global_share of heads by mean distance (arXiv 2510.13554).
 
-    `distances` maps a layer to its heads' mean backward distance. Ranked over all given layers' heads [ours]; a share is
-    rounded to the nearest count, at least one head; ties go to the lower layer, then the lower head.
+    `distances` maps a layer to its heads' mean backward distance. Ranked over all given layers' heads [ours]; a
+    share is rounded to the nearest count, at least one head; ties go to the lower layer, then the lower head.
     """
     ranked = sorted((distance, (layer, head)) for layer, row in distances.items() for head, distance in enumerate(row))
     heads = [head for _, head in ranked]

@@ -120,9 +120,7 @@ def _wrapped(network: PreTrainedModel, sample: nn.Module, listen: Callable[..., 
 class RhythmReader:
     """Average WAAD over the local and FAI over the global heads, for sequences that come in one or more passes."""
 
-    def __init__(
-        self, heads: Heads, response: Bool[Tensor, "B T"], window: int, horizon: tuple[int, int]
-    ) -> None:
+    def __init__(self, heads: Heads, response: Bool[Tensor, "B T"], window: int, horizon: tuple[int, int]) -> None:
         self.heads, self.response, self.window, self.horizon = heads, response, window, horizon
         self._waad = torch.zeros(response.shape, device=response.device)
         self._fai = torch.zeros_like(self._waad)

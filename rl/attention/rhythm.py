@@ -8,7 +8,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Rhythm:
-    """Hold WAAD (tokens, 0..window) and FAI (mean attention, 0..1) of each token; 0 outside the response (arXiv 2510.13554)."""
+    """Hold WAAD (tokens, 0..window) and FAI (mean attention, 0..1) of each token, 0 outside the response.
+
+    Both are defined in arXiv 2510.13554.
+    """
 
     waad: Float[Tensor, "B T"]
     fai: Float[Tensor, "B T"]

@@ -29,7 +29,6 @@ def check_fit(
         rooms = [max_completion] * len(tasks)
     for task, length, room in zip(tasks, lengths, rooms, strict=True):
         if length + room > context:
-            raise DataError(
-                f"{task.source}: prompt of {length} tokens and completion of {'up to ' if max_completion else ''}{room} "
-                f"do not fit into {context}; {remedy}"
-            )
+            at_most = "up to " if max_completion else ""
+            sizes = f"prompt of {length} tokens and completion of {at_most}{room}"
+            raise DataError(f"{task.source}: {sizes} do not fit into {context}; {remedy}")

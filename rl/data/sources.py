@@ -1,4 +1,4 @@
-"""Where tasks come from: reasoning-gym, JSON Lines, Parquet, the hub. Every source refuses bad rows by file and line."""
+"""Where tasks come from: reasoning-gym, JSON Lines, Parquet, the hub. All refuse bad rows by file and line."""
 
 import dataclasses
 import json
@@ -39,7 +39,9 @@ def from_reasoning_gym(name: str, size: int, seed: int, options: Mapping[str, An
         rows = reasoning_gym.create_dataset(name, size=size, seed=seed, **options)
     except (TypeError, AssertionError, ValueError) as error:
         known = ", ".join(field.name for field in dataclasses.fields(DATASETS[name][1]))
-        raise DataError(f"data.options: reasoning-gym's {name} refuses {dict(options)}: {error}; options: {known}") from None
+        raise DataError(
+            f"data.options: reasoning-gym's {name} refuses {dict(options)}: {error}; options: {known}"
+        ) from None
     rng = random.Random(seed)
     tasks = []
     for index, row in enumerate(rows):
@@ -94,10 +96,11 @@ def from_parquet(path: str, columns: Columns) -> list[Task]:
 def from_hub(name: str, subset: str | None, split: str, revision: str | None, columns: Columns) -> list[Task]:
     """Download tasks from a data set on the Hugging Face hub, or take them from its local cache."""
     import datasets
+    from datasets.exceptions import DatasetsError
 
     try:
         rows = datasets.load_dataset(name, subset, split=split, revision=revision)
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+    except (OSError, ValueError, DatasetsError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"data.name: cannot load {name!r} (split {split}) from the hub: {reason}") from None
     numbered = ((f"{name}/{split}: row {index}", row) for index, row in enumerate(rows))

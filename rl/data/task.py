@@ -11,7 +11,7 @@ class DataError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Hold one problem. `source` says where it came from (file:line), `completion` a worked answer where there is one."""
+    """Hold one problem. `source` is where it came from (file:line), `completion` a worked answer if there is one."""
 
     source: str
     question: str

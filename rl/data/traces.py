@@ -16,7 +16,14 @@ OPENINGS = ("Let me see. ", "Okay, step by step. ", "Let me think. ", "Well, her
 FIRSTS = ("First ", "Start with ", "To begin, ", "")
 THENS = ("Then ", "Next ", "Now ", "After that ", "And ")
 MENDS = ("No, ", "Wait, ", "That is wrong, ", "Hmm, no: ")
-CLOSINGS = ("So the answer is {}.", "So it is {}.", "That makes {}.", "The result is {}.", "This gives {}.", "We get {}.")
+CLOSINGS = (
+    "So the answer is {}.",
+    "So it is {}.",
+    "That makes {}.",
+    "The result is {}.",
+    "This gives {}.",
+    "We get {}.",
+)
 HASTY = (
     "I can do this in my head and it comes to about {}. ",
     "No need for steps, it should be {}. ",
@@ -78,7 +85,9 @@ def _regroup(terms: list[int], rng: random.Random) -> tuple[str, int]:
     if len(minus) < 2:
         return _sum_up(plus + [-t for t in minus], rng)
     added, taken = sum(plus), sum(minus)
-    text = f"The plus part is {' + '.join(map(str, plus))} = {added}. " if len(plus) > 1 else f"The plus part is {added}. "
+    text = (
+        f"The plus part is {' + '.join(map(str, plus))} = {added}. " if len(plus) > 1 else f"The plus part is {added}. "
+    )
     text += f"The minus part is {' + '.join(map(str, minus))} = {taken}. "
     return f"{text}Together {added} - {taken} = {added - taken}. ", added - taken
 

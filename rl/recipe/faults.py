@@ -37,7 +37,9 @@ def suggestion(word: object, words: Iterable[str]) -> str:
     return f"; did you mean {close[0]}?" if close else f"; one of {', '.join(words)}" if words else ""
 
 
-def validation_faults(error: ValidationError, tree: Mapping[str, Any], section: type[BaseModel]) -> list[tuple[list, str]]:
+def validation_faults(
+    error: ValidationError, tree: Mapping[str, Any], section: type[BaseModel]
+) -> list[tuple[list, str]]:
     """Turn pydantic's errors into (path, reason) pairs; paths hold no union tags. Each path is named once."""
     found: dict[tuple, str] = {}
     for item in error.errors():
@@ -50,10 +52,8 @@ def _path(location: Sequence[str | int], tree: Any, keep_last: bool) -> list[str
     """Drop what pydantic adds to a location (union tags) by walking the tree that was read."""
     path: list[str | int] = []
     for position, element in enumerate(location):
-        here = isinstance(tree, Mapping) and element in tree
-        here = here or (isinstance(tree, list) and isinstance(element, int) and element < len(tree))
-        if here:
-            tree = tree[element]  # pyright: ignore
+        if holds(tree, element):
+            tree = tree[element]
             path.append(element)
         elif keep_last and position == len(location) - 1:
             path.append(element)
@@ -105,7 +105,7 @@ def _candidates(path: Sequence[str | int], tree: Any, section: type[BaseModel]) 
     """Walk path and return the sections that may stand there, narrowed by `kind` where the tree says it."""
     here, inside_dict = [section], False
     for element in path:
-        tree = tree[element] if isinstance(tree, Mapping | list) and _holds(tree, element) else None
+        tree = tree[element] if holds(tree, element) else None
         if isinstance(element, int) or inside_dict:
             inside_dict = False
             continue
@@ -117,8 +117,11 @@ def _candidates(path: Sequence[str | int], tree: Any, section: type[BaseModel]) 
     return here
 
 
-def _holds(tree: Any, element: str | int) -> bool:
-    return element in tree if isinstance(tree, Mapping) else isinstance(element, int) and element < len(tree)
+def holds(tree: Any, element: str | int) -> bool:
+    """Say whether a tree of mappings and lists can be indexed by element."""
+    if isinstance(tree, Mapping):
+        return element in tree
+    return isinstance(tree, list) and isinstance(element, int) and element < len(tree)
 
 
 def section_at(

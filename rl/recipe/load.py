@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from rl.recipe.checks import check
-from rl.recipe.faults import Fault, RecipeError, suggestion, validation_faults
+from rl.recipe.faults import Fault, RecipeError, holds, suggestion, validation_faults
 from rl.recipe.sections import Recipe
 
 Tree = dict[str, Any]
@@ -138,7 +138,9 @@ def _with_kinds(tree: Tree) -> Tree:
 def _stages_by_name(tree: Tree) -> Tree:
     """Key a list of named stages by their names, so that layers merge by name; anything else stays for the checks."""
     stages = tree.get("stages")
-    if not isinstance(stages, list) or not all(isinstance(s, Mapping) and isinstance(s.get("name"), str) for s in stages):
+    if not isinstance(stages, list) or not all(
+        isinstance(s, Mapping) and isinstance(s.get("name"), str) for s in stages
+    ):
         return tree
     names = [stage["name"] for stage in stages]
     return {**tree, "stages": dict(zip(names, stages, strict=True))} if len(set(names)) == len(names) else tree
@@ -147,7 +149,7 @@ def _stages_by_name(tree: Tree) -> Tree:
 def _merge(parent: Tree, child: Tree) -> Tree:
     """Lay child over parent: mappings merge key by key, null takes the parent's key away, anything else replaces.
 
-    A `stages` list in child says which stages there are and in what order; each starts from parent's stage of the same name.
+    A `stages` list in child says which stages there are and in what order; each starts from the parent's of its name.
     """
     child, ordered = _stages_by_name(child), isinstance(child.get("stages"), list)
     merged = _merge_mappings(parent, child)
@@ -190,22 +192,24 @@ def _locate(
 ) -> list[Fault]:
     """Say for each fault which file or override wrote it: the last layer that holds the deepest part of its path."""
     faults = []
-    for path, reason in found:
-        if len(path) > 1 and path[0] == "stages" and isinstance(path[1], int) and path[1] < len(names):
-            path = ["stages", names[path[1]], *path[2:]]
+    for indexed, reason in found:
+        path = _named(indexed, names)
         depths = [_depth(_stages_by_name(layer), path) for _, layer in layers]
         source = layers[len(depths) - 1 - depths[::-1].index(max(depths))][0] if depths else name
         faults.append(Fault(source, ".".join(map(str, path)), reason))
     return faults
 
 
+def _named(path: list[str | int], names: list[str]) -> list[str | int]:
+    """Put a stage's name where its index stands."""
+    stage = path[1] if len(path) > 1 and path[0] == "stages" else None
+    return ["stages", names[stage], *path[2:]] if isinstance(stage, int) and stage < len(names) else path
+
+
 def _depth(tree: Any, path: Sequence[str | int]) -> int:
     depth = 0
     for element in path:
-        if isinstance(tree, dict) and element in tree:
-            tree, depth = tree[element], depth + 1
-        elif isinstance(tree, list) and isinstance(element, int) and element < len(tree):
-            tree, depth = tree[element], depth + 1
-        else:
+        if not holds(tree, element):
             break
+        tree, depth = tree[element], depth + 1
     return depth

@@ -62,7 +62,7 @@ class ReasoningGym(Source):
     size: Positive = 4096
     """Number of tasks to generate."""
     seed: int | None = None
-    """Seed of the tasks; by default made from the recipe's seed and the stage's position, so that stages see other tasks."""
+    """Seed of the tasks; by default from the recipe's seed and the stage's position, so that stages see other tasks."""
     options: dict[str, Any] = {}
     """Settings of the reasoning-gym data set."""
 

@@ -1,1 +1,4 @@
-"""What a run writes down: the run directory, progress, wandb. Only what a module needs is imported, so that reports are quick."""
+"""What a run writes down: the run directory, progress, wandb.
+
+Nothing is imported here, so that reading a run directory stays quick.
+"""

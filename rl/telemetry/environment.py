@@ -54,8 +54,12 @@ def _commit() -> str | None:
     if not (folder / ".git").exists():
         return None
     try:
-        commit = subprocess.run(["git", "-C", folder, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10)
-        status = subprocess.run(["git", "-C", folder, "status", "--porcelain"], capture_output=True, text=True, timeout=10)
+        commit = subprocess.run(
+            ["git", "-C", folder, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False
+        )
+        status = subprocess.run(
+            ["git", "-C", folder, "status", "--porcelain"], capture_output=True, text=True, timeout=10, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return (commit.stdout.strip() + ("+changes" if status.stdout.strip() else "")) or None

@@ -7,7 +7,7 @@ from rl.attention import Heads
 
 
 class HeadRow(TypedDict):
-    """One number about one head at one step: `score` names it (distance in tokens; local, global: 1 for a chosen head)."""
+    """One number about one head at one step: `score` is distance (tokens), local or global (1 if chosen)."""
 
     step: int
     layer: int

@@ -1,7 +1,6 @@
 """JSON Lines files that survive being cut off: one write a line, and a torn last line is no row."""
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -57,4 +56,4 @@ def write_atomically(path: Path, text: str) -> None:
     """Write text to a file so that it is there whole or not at all."""
     part = path.with_name(path.name + ".part")
     part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+    part.replace(path)

@@ -51,7 +51,9 @@ class ProgressDisplay:
         step = row["step"]
         made = step - self._first
         eta = (time.monotonic() - self._begun) / made * (self._total - step) if made > 0 else None
-        line = f"{row['stage']} {step}/{self._total}  {figures(row)}" + (f"  {clock(eta)} left" if eta is not None else "")
+        line = f"{row['stage']} {step}/{self._total}  {figures(row)}" + (
+            f"  {clock(eta)} left" if eta is not None else ""
+        )
         logger.info(line)
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=step, figures=figures(row), eta=eta)

@@ -16,7 +16,8 @@ class RunError(ValueError):
 class RunDirectory:
     """Hold the paths of a run and write its rows.
 
-    recipe.json, environment.json, metrics.jsonl, samples.jsonl, heads.jsonl, train.log, checkpoints/<stage>/, report.html.
+    recipe.json, environment.json, metrics.jsonl, samples.jsonl, heads.jsonl, train.log, checkpoints/<stage>/,
+    report.html.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,7 +40,9 @@ class RunDirectory:
             write_atomically(path / "environment.json", json.dumps(environment, indent=2) + "\n")
             return cls(path)
         except OSError as error:
-            raise RunError(f"{path}: cannot write a run there: {error.strerror}; give --run-dir another folder") from None
+            raise RunError(
+                f"{path}: cannot write a run there: {error.strerror}; give --run-dir another folder"
+            ) from None
 
     @classmethod
     def resume(cls, path: Path, recipe: Mapping[str, Any], environment: Mapping[str, Any]) -> "RunDirectory":
@@ -48,7 +51,9 @@ class RunDirectory:
         changed = sorted(_differences(stored, recipe))
         if changed:
             keys = ", ".join(changed[:5]) + (", ..." if len(changed) > 5 else "")
-            raise RunError(f"{path}: was started with another recipe ({keys}); leave the recipe out to go on with its own")
+            raise RunError(
+                f"{path}: was started with another recipe ({keys}); leave the recipe out to go on with its own"
+            )
         known = json.loads((path / "environment.json").read_text(encoding="utf-8"))
         attempts = [*known.get("attempts", []), environment]
         write_atomically(path / "environment.json", json.dumps({**known, "attempts": attempts}, indent=2) + "\n")

@@ -11,7 +11,7 @@ DIGITS = 4  # significant digits of per-token numbers
 
 
 def sample_row(traced: TracedRollout, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-    """Return the row: texts, reward by part, advantage, and per response token WAAD, FAI and weight; None where not measured."""
+    """Return the row: texts, reward by part, advantage, and per token WAAD, FAI and weight (None: not measured)."""
     rollout = traced.rollout
     return {
         "group": traced.group,

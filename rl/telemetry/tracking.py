@@ -1,4 +1,4 @@
-"""The wandb run beside metrics.jsonl: fed from a thread of its own, so that it can be slow or fail without the run noticing."""
+"""The wandb run beside metrics.jsonl: fed from its own thread, so that it may be slow or fail unnoticed by the run."""
 
 import os
 import queue
@@ -79,7 +79,11 @@ class Tracker:
 
             settings = wandb.Settings(silent=True, console="off", init_timeout=30.0)
             run = wandb.init(settings=settings, **arguments)
-            self._say(f"wandb: {run.url}" if self._mode == "online" else f"wandb: offline, `wandb sync {Path(run.dir).parent}` uploads it")
+            self._say(
+                f"wandb: {run.url}"
+                if self._mode == "online"
+                else f"wandb: offline, `wandb sync {Path(run.dir).parent}` uploads it"
+            )
             while (row := self._rows.get()) is not None:
                 run.log(dict(row))
             run.finish()

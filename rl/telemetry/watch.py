@@ -36,16 +36,16 @@ class Watch(TrainerCallback):
         self._since = time.monotonic()
         self._tokens = 0.0
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """Start the clock and the display."""
         self.progress.begin(self.stage, state.max_steps, state.global_step)
         self._since, self._tokens = time.monotonic(), float(state.num_input_tokens_seen)
 
-    def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **kwargs: Any
-    ) -> None:
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Write a step's metrics, on the main process."""
-        metrics = self.rename(logs)
+        metrics = self.rename(kwargs["logs"])
         if not (state.is_world_process_zero and "optimizer/loss/mean" in metrics):
             return
         now = time.monotonic()

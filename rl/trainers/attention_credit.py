@@ -31,7 +31,9 @@ class AttentionCredit:
     def __init__(self, settings: CreditSettings, model: nn.Module) -> None:
         layers = sorted(attention_modules(model))
         if settings.layers is not None and not set(settings.layers) <= set(layers):
-            raise ValueError(f"credit.layers: {list(settings.layers)} are not all among the model's layers 0..{layers[-1]}")
+            raise ValueError(
+                f"credit.layers: {list(settings.layers)} are not all among the model's layers 0..{layers[-1]}"
+            )
         self.settings = settings
         self.layers = tuple(settings.layers) if settings.layers is not None else probed_layers(len(layers))
         self.heads: Heads | None = None
@@ -51,9 +53,9 @@ class AttentionCredit:
         micro_batch: int,
         reduce: Callable[[Tensor], Tensor],
     ) -> Mapping[int, list[float]]:
-        """Choose heads by mean distance over the whole batch, whatever the micro-batch or rank; return every layer's distances.
+        """Choose heads by mean distance over the whole batch, whatever the micro-batch or rank.
 
-        `reduce` sums a tensor over ranks.
+        `reduce` sums a tensor over ranks. Returns every layer's distances.
         """
         totals: dict[int, Tensor] = {}
         for rows in torch.arange(len(input_ids)).split(micro_batch):

@@ -8,7 +8,9 @@ from typing import Any
 from datasets import Dataset
 from torch import nn
 from transformers import PreTrainedTokenizerBase, TrainerCallback
-from trl import GRPOConfig, SFTConfig, SFTTrainer
+from trl.trainer.grpo_config import GRPOConfig
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
 
 from rl.rollouts import RubricReward
 from rl.trainers.attention_credit import CreditSettings
@@ -120,4 +122,3 @@ def _train(trainer: Any, resume_from: Path | None) -> nn.Module:
     trainer.remove_callback(PrinterCallback)  # it prints a dict a step; rhythm shows progress itself
     trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
     return trainer.accelerator.unwrap_model(trainer.model)
-

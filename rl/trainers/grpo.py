@@ -1,4 +1,4 @@
-"""GRPO on TRL's trainer. Every private seam of TRL that rhythm uses is in this file, and tested in tests/rl/trainers/test_seams.py.
+"""GRPO on TRL's trainer. Every private seam of TRL that rhythm uses is in this file (tests: test_seams.py).
 
 Seams (TRL 1.16): _generate_and_score_completions, _get_per_token_logps_and_entropies, _compute_loss, _metrics, _step,
 _buffered_inputs, _get_train_sampler, _save_checkpoint, _load_optimizer_and_scheduler.
@@ -6,14 +6,14 @@ _buffered_inputs, _get_train_sampler, _save_checkpoint, _load_optimizer_and_sche
 
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from trl import GRPOConfig, GRPOTrainer
+from trl.trainer.grpo_config import GRPOConfig
+from trl.trainer.grpo_trainer import GRPOTrainer
 
 from rl.attention import Rhythm
 from rl.credit import Credit
@@ -31,6 +31,10 @@ class GrpoTrainer(GRPOTrainer):
     Weights come from the forward pass that runs anyway: the old log-probs' where TRL makes one, else the training
     forward itself, before the loss of that same micro-batch reads the advantages.
     """
+
+    args: GRPOConfig
+    model: nn.Module
+    num_generations: int
 
     def __init__(
         self,
@@ -70,14 +74,25 @@ class GrpoTrainer(GRPOTrainer):
                 self._select_heads_if_due(self.model, ids, mask, batch["completion_ids"].size(1))
         return batch
 
+    @property
+    def _generate_every(self) -> int:
+        """Count the micro-batches that are trained on between two generations."""
+        assert self.args.steps_per_generation is not None
+        return self.args.steps_per_generation * self.num_iterations
+
     def _makes_old_pass(self) -> bool:
         """Say whether TRL computes old log-probs in a pass of their own over the rollouts, as TRL itself decides it."""
-        generate_every = self.args.steps_per_generation * self.num_iterations
-        misaligned = self.args.gradient_accumulation_steps % generate_every != 0
+        misaligned = self.args.gradient_accumulation_steps % self._generate_every != 0
         return misaligned or (self.use_vllm and self.vllm_importance_sampling_correction)
 
     def _get_per_token_logps_and_entropies(
-        self, model: nn.Module, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int, *args: Any, **kwargs: Any
+        self,
+        model: nn.Module,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        logits_to_keep: int,
+        *args: Any,
+        **kwargs: Any,
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         call = super()._get_per_token_logps_and_entropies
         if not self._probe_next:  # the reference model's pass, or no credit
@@ -179,7 +194,7 @@ class GrpoTrainer(GRPOTrainer):
         super()._save_checkpoint(model, trial)
         folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
         stem = folder / f"rhythm-rank{self.args.process_index}"
-        fresh = self._step % (self.args.steps_per_generation * self.num_iterations) == 0
+        fresh = self._step % self._generate_every == 0
         batches: list[Batch] = [] if fresh else self._buffered_inputs  # pyright: ignore
         tensors = {f"{i}.{key}": value.contiguous() for i, batch in enumerate(batches) for key, value in batch.items()}
         save_file(tensors, stem.with_suffix(".safetensors"))
@@ -190,7 +205,7 @@ class GrpoTrainer(GRPOTrainer):
         }
         part = stem.with_suffix(".json.part")
         part.write_text(json.dumps(state), encoding="utf-8")
-        os.replace(part, stem.with_suffix(".json"))
+        part.replace(stem.with_suffix(".json"))
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)

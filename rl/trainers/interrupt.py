@@ -22,7 +22,9 @@ class Interrupt(TrainerCallback):
         self.requested = signal.Signals(number)
         print("\nStopping after this step, with a checkpoint; once more stops at once.", flush=True)
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """Take over the signals while the trainer runs."""
         self._before = {number: signal.signal(number, self._request) for number in SIGNALS}
 

@@ -39,7 +39,7 @@ NAMES: dict[str, str | None] = {
 
 
 def rename(logs: Mapping[str, object]) -> dict[str, float | None]:
-    """Return logs under our names; a name of TRL's that we have no word for goes under `trl/`, not-a-number becomes None."""
+    """Return logs under our names; a name that we have no word for goes under `trl/`, not-a-number becomes None."""
     renamed: dict[str, float | None] = {}
     for key, value in logs.items():
         name = NAMES.get(key, key if key.count("/") == 2 else f"trl/{key}")

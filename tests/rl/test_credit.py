@@ -92,7 +92,9 @@ def test_what_holds_for_every_response(case: tuple, gain: float, alpha: float, l
     assert torch.equal(wide.weights[:, 3:-4], credit.weights)
     for b in range(len(response)):
         row = slice(b, b + 1)
-        assert torch.equal(coupled(Rhythm(rhythm.waad[row], rhythm.fai[row]), response[row], **options).weights, credit.weights[row])
+        assert torch.equal(
+            coupled(Rhythm(rhythm.waad[row], rhythm.fai[row]), response[row], **options).weights, credit.weights[row]
+        )
     normalised = coupled(rhythm, response, normalize=True, **options).weights
     filled = response.any(-1)
     torch.testing.assert_close(normalised.sum(-1)[filled], response.sum(-1)[filled].float())

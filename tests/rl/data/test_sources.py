@@ -55,7 +55,10 @@ def test_parquet_equals_jsonl(tmp_path: Path) -> None:
         ("", r"t.jsonl:2: the line is empty; delete it"),
         ('{"question": "q", "answer": ', r"t.jsonl:2: not valid JSON at column"),
         ("[1]", r"t.jsonl:2: should be a JSON object, not a list"),
-        ('{"question": "q"}', r"t.jsonl:2: the task has no answer \(column 'answer'\): columns there: question; name the right"),
+        (
+            '{"question": "q"}',
+            r"t.jsonl:2: the task has no answer \(column 'answer'\): columns there: question; name the right",
+        ),
         ('{"question": "q", "answer": null}', r"t.jsonl:2: the task has no answer \(column 'answer'\): it is null"),
         ('{"question": " ", "answer": "1"}', r"t.jsonl:2: the task has an empty question"),
         ('{"question": ["q"], "answer": "1"}', r"t.jsonl:2: column 'question' should be text or a number, not a list"),
@@ -109,7 +112,9 @@ def test_a_missing_marker_is_named(tmp_path: Path) -> None:
 def test_a_prompt_longer_than_the_context_is_named() -> None:
     tokenizer = build_tokenizer()
     tasks = [Task("f.jsonl:1", "1 + 1", "2"), Task("f.jsonl:2", "1 + " * 200 + "1", "201")]
-    with pytest.raises(DataError, match=r"f.jsonl:2: prompt of \d+ tokens and completion of up to 16 do not fit into 128; do it"):
+    with pytest.raises(
+        DataError, match=r"f.jsonl:2: prompt of \d+ tokens and completion of up to 16 do not fit into 128; do it"
+    ):
         check_fit(tasks, tokenizer, None, 128, 16, "do it")
     check_fit(tasks[:1], tokenizer, "Be brief.", 128, 16, "do it")
 

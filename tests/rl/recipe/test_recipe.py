@@ -40,12 +40,13 @@ def test_quickstart_spells_out_every_key() -> None:
     tree = dump(Recipe())
     keys = {*tree, *tree["model"], *tree["data"], *tree["credit"], *tree["telemetry"], *tree["checkpoints"]}
     for stage in tree["stages"]:
-        keys |= {key for key in stage["trainer"]}
+        keys |= set(stage["trainer"])
     assert {key for key in keys if f"{key}:" not in text} == set()
 
 
 def test_checking_imports_no_torch() -> None:
-    code = "import sys; from rl.recipe import load; load('quickstart'); assert not {'torch', 'transformers', 'trl'} & {*sys.modules}"
+    heavy = "{'torch', 'transformers', 'trl'}"
+    code = f"import sys; from rl.recipe import load; load('quickstart'); assert not {heavy} & {{*sys.modules}}"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -75,7 +76,10 @@ stages:
 """,
         "parent.yaml",
     )
-    child = "base: parent.yaml\nname: child\nseed: 4\ncredit: {kind: uniform}\nstages: [{name: sharpen, trainer: {epsilon: 0.1}}]"
+    child = (
+        "base: parent.yaml\nname: child\nseed: 4\ncredit: {kind: uniform}\n"
+        "stages: [{name: sharpen, trainer: {epsilon: 0.1}}]"
+    )
     recipe = load(write(tmp_path, child))
     assert recipe.credit.kind == "uniform"
     assert [stage.name for stage in recipe.stages] == ["sharpen"]
@@ -86,7 +90,9 @@ stages:
 
 def test_null_takes_a_parents_key_away(tmp_path: Path) -> None:
     write(tmp_path, "credit: {kind: coupled, gain: 3.0}\nmodel: {lora: {rank: 2}}", "parent.yaml")
-    recipe = load(write(tmp_path, "base: parent\ncredit: {gain: null}\nmodel: {lora: null}".replace("parent", "parent.yaml")))
+    recipe = load(
+        write(tmp_path, "base: parent\ncredit: {gain: null}\nmodel: {lora: null}".replace("parent", "parent.yaml"))
+    )
     assert recipe.credit.gain == 1.5
     assert recipe.model.lora is None
 
@@ -96,7 +102,9 @@ def test_base_may_be_a_shipped_recipe(tmp_path: Path) -> None:
 
 
 def test_set_reaches_everything() -> None:
-    recipe = load("quickstart", ["stages.grpo.trainer.steps=3", "data.options={min_terms: 2, max_terms: 2}", "model.lora.rank=4"])
+    recipe = load(
+        "quickstart", ["stages.grpo.trainer.steps=3", "data.options={min_terms: 2, max_terms: 2}", "model.lora.rank=4"]
+    )
     assert recipe.stages[1].trainer.steps == 3
     assert recipe.data.options == {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1}
     assert recipe.model.lora.rank == 4
@@ -117,10 +125,16 @@ def test_set_reaches_everything() -> None:
         ("model=tiny", "model: should be keys and values, not 'tiny'"),
         ("credit.horizon=[30, 20]", "credit: horizon: [30, 20] is empty; write [nearest, farthest]"),
         ("rewards.parts.anwser.weight=1", "rewards.parts.anwser: unknown reward; did you mean answer?"),
-        ("rewards.parts.format.options.tag=x", "rewards.parts.format.options: got an unexpected keyword argument 'tag'"),
+        (
+            "rewards.parts.format.options.tag=x",
+            "rewards.parts.format.options: got an unexpected keyword argument 'tag'",
+        ),
         ("rewards.parts={answer: {weight: 0}, format: {weight: 0}}", "rewards.parts: every weight is 0"),
         ("stages.grpo.trainer.micro_batch=7", "stages.grpo.trainer.micro_batch: 7 does not divide prompts_per_step x"),
-        ("stages.grpo.trainer.trl.top_kk=2", "stages.grpo.trainer.trl.top_kk: TRL's grpo config has no such field; did you mean"),
+        (
+            "stages.grpo.trainer.trl.top_kk=2",
+            "stages.grpo.trainer.trl.top_kk: TRL's grpo config has no such field; did you mean",
+        ),
         ("stages.grpo.trainer.trl.save_steps=2", "trl.save_steps: is said by the recipe's own key `checkpoints.every`"),
         ("data.task=countdown", "data.task: an sft stage needs worked completions, which rhythm writes for chain_sum"),
     ],
@@ -130,7 +144,11 @@ def test_faults_name_key_and_remedy(override: str, fault: str) -> None:
 
 
 def test_all_faults_come_at_once_and_name_their_file(tmp_path: Path) -> None:
-    parent = write(tmp_path, "credit: {kind: coupled, gian: 2}\nstages:\n- {name: a, trainer: {kind: sft, stepz: 1}}", "parent.yaml")
+    parent = write(
+        tmp_path,
+        "credit: {kind: coupled, gian: 2}\nstages:\n- {name: a, trainer: {kind: sft, stepz: 1}}",
+        "parent.yaml",
+    )
     child = write(tmp_path, "base: parent.yaml\nmodel: {nme: x}\ncheckpoints: {keep: 0}")
     with pytest.raises(RecipeError) as caught:
         load(child, ["seed=x"])

@@ -1,4 +1,4 @@
-"""The private points of TRL and transformers that rhythm stands on: if one of these fails after an upgrade, look at rl/trainers/grpo.py."""
+"""The private points of TRL that rhythm stands on: where one fails after an upgrade, look at rl/trainers/grpo.py."""
 
 import functools
 import inspect
@@ -42,7 +42,7 @@ class Seen:
 
 
 class ByParity:
-    """A reward with spread for an untrained model: does the completion hold an even number of tokens?"""
+    """A reward with spread for an untrained model: whether the completion has an odd number of characters."""
 
     def __call__(self, sample: Any) -> float:
         return float(len(sample.completion) % 2)
@@ -201,7 +201,10 @@ def test_heads_are_selected_again_when_due(tmp_path: Path) -> None:
 def test_a_batch_of_eight_is_four_twice(tmp_path: Path, credit: CreditSettings | None) -> None:
     """One step of 8 sequences and one of 4 x 2 accumulated give the same gradient, whatever the credit."""
     gradients = []
-    for name, split in {"whole": {}, "parts": {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2}}.items():
+    for name, split in {
+        "whole": {},
+        "parts": {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2},
+    }.items():
         policy = trainer(tmp_path / name, credit, max_steps=1, max_grad_norm=0.0, **split)
         norms: list[float] = []
         policy.add_callback(_gradient_reader(norms))

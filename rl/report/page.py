@@ -1,0 +1,93 @@
+"""Put the page together: template, style, scripts and data in one file that asks the network for nothing."""
+
+import base64
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from rl.report.curves import smoothing
+from rl.report.figures import distance_map, head_steps, layout, membership_map, series, stage_figures
+from rl.report.rundata import RunData, by_stage
+from rl.report.samples import pack_samples
+from rl.report.summary import facts, flatten, stage_list, tiles
+
+HERE = Path(__file__).parent
+STYLES = ("page.css", "viewer.css")
+SCRIPTS = ("page.js", "tokens.js", "viewer.js")
+ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
+
+
+def render(run: RunData) -> str:
+    """Return the page of one run as text."""
+    samples, thinned = pack_samples(run.samples)
+    stages, figures = _stage_cards(run)
+    steps = head_steps(run.heads)
+    maps = {name: figure for name, figure in _maps(steps).items() if figure is not None}
+    plots = {"figures": figures, "maps": maps, "snapshots": list(steps), "series": series(run.metrics)}
+    scripts = [_plotly(), *(_source(name) for name in SCRIPTS)]
+    template = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    ).get_template("page.html")
+    return template.render(
+        run=run,
+        policy=_policy(scripts),
+        styles=[Markup(_source(name)) for name in STYLES],
+        scripts=[Markup(script) for script in scripts],
+        facts=facts(run),
+        tiles=tiles(run),
+        stages=stage_list(run),
+        sections={"recipe": flatten(run.recipe), "environment": flatten(run.environment)},
+        curves=stages,
+        maps=maps,
+        snapshots=plots["snapshots"],
+        sample_count=len(samples),
+        thinned=thinned,
+        data={"plots": _embed({**plots, "layout": layout()}), "samples": _embed(samples)},
+    )
+
+
+def _stage_cards(run: RunData) -> tuple[list[tuple[str, int, list[Any]]], list[Any]]:
+    """Return the curve cards of every stage, numbered for the page, and their figures in that order."""
+    stages, figures = [], []
+    for name, rows in by_stage(run.metrics).items():
+        cards = []
+        for card in stage_figures(rows):
+            cards.append({**card, "place": len(figures)})
+            figures.append(card["figure"])
+        if cards:
+            stages.append((name, smoothing(rows), cards))
+    return stages, figures
+
+
+def _maps(steps: dict[str, Any]) -> dict[str, Any]:
+    return {"distance": distance_map(steps), "membership": membership_map(steps)}
+
+
+def _embed(value: Any) -> Markup:
+    """Return JSON that no HTML parser can mistake for markup."""
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return Markup(text.translate(ESCAPES))
+
+
+def _policy(scripts: list[str]) -> str:
+    """Return a content policy that runs these scripts and no others, and fetches nothing."""
+    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
+    return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'"
+
+
+@cache
+def _plotly() -> str:
+    # The page is UTF-8 without carriage returns, so that the digest is of what the browser sees.
+    return get_plotlyjs().replace("\r\n", "\n").replace("</script", "<\\/script").replace("<!--", "<\\!--")
+
+
+@cache
+def _source(name: str) -> str:
+    return (HERE / name).read_text("ascii")
