@@ -1,5 +1,6 @@
 """The command `rhythm`: parses, imports what a command needs when it runs, prints errors without a traceback."""
 
+import shlex
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +20,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-FAULT, INTERRUPTED = 2, 130
+FAILED, FAULT, INTERRUPTED = 1, 2, 130
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped recipe.")]
 Overrides = Annotated[
     list[str] | None,
@@ -98,14 +99,15 @@ def train(
         for line in plan_lines(settings, path):
             console.print(line, highlight=False, markup=False)
         return
-    console.print(f"run directory: {path}", highlight=False, markup=False, soft_wrap=True)
     with console.status("loading"):
-        from rl.run import Interrupted
+        from rl.run import Interrupted, RunFailed
         from rl.run import train as run
     try:
         report = run(settings, path, resume=resume, console=console)
     except (Interrupted, KeyboardInterrupt) as stop:
-        _say_how_to_go_on(path, stop)
+        _say_how_to_go_on(path, str(stop) or "Ctrl-C", INTERRUPTED)
+    except RunFailed as failure:
+        _say_how_to_go_on(path, f"failed: {failure}", FAILED)
     console.print(f"report: {report}", highlight=False, markup=False, soft_wrap=True)
 
 
@@ -133,22 +135,17 @@ def report(run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="A run di
     typer.echo(f"report: {write_report(run_dir)}")
 
 
-def _say_how_to_go_on(path: Path, stop: BaseException) -> NoReturn:
+def _say_how_to_go_on(path: Path, reason: str, code: int) -> NoReturn:
     from rl.telemetry.record import COMPLETE
 
+    if not (path / "recipe.json").is_file():
+        typer.echo(f"rhythm: stopped ({reason}) before the run began; nothing was written", err=True)
+        raise typer.Exit(code)
     saved = any(path.glob(f"checkpoints/*/checkpoint-*/{COMPLETE}")) or any(path.glob("checkpoints/*/final"))
-    what = (
-        "its newest checkpoint and all files so far are kept"
-        if saved
-        else "there was no checkpoint yet; files are kept"
-    )
-    if path.is_dir():
-        typer.echo(
-            f"stopped ({stop or 'Ctrl-C'}): {what}; go on with\n  rhythm train --resume --run-dir {path}", err=True
-        )
-    else:
-        typer.echo("stopped before the run began; nothing was written", err=True)
-    raise typer.Exit(INTERRUPTED)
+    kept = "the newest checkpoint and all files so far are kept" if saved else "no checkpoint yet; the files are kept"
+    typer.echo(f"rhythm: stopped ({reason}); {kept}; go on with", err=True)
+    typer.echo(f"  rhythm train --resume --run-dir {shlex.quote(str(path))}", err=True)
+    raise typer.Exit(code)
 
 
 def _fail(message: str) -> NoReturn:

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -55,15 +56,24 @@ def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenize
     return tokenizer
 
 
-def context_length(name: str, revision: str | None = None) -> int:
-    """Return how many tokens the model can attend over."""
+@dataclass(frozen=True)
+class Shape:
+    """Hold what must be known of a model before it is loaded: its context in tokens, and its number of layers."""
+
+    context: int
+    num_layers: int
+
+
+def read_shape(name: str, revision: str | None = None) -> Shape:
+    """Read a model's shape from its config. Raises ModelError."""
     if name == TINY:
-        return tiny.CONTEXT
+        return Shape(tiny.CONTEXT, tiny.NUM_LAYERS)
     try:
         config = AutoConfig.from_pretrained(name, revision=revision).get_text_config()
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"model.name: cannot load the config of {name}: {_first_line(error)}") from None
-    return int(getattr(config, "max_position_embeddings", None) or 1 << 30)
+    context = getattr(config, "max_position_embeddings", None) or 1 << 30
+    return Shape(int(context), int(config.num_hidden_layers))
 
 
 def write_base(name: str, seed: int, folder: Path) -> str:

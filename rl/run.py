@@ -1,16 +1,10 @@
-"""The composition root: recipe -> data -> rollouts -> rewards -> credit -> loss -> telemetry -> report.
+"""The composition root: recipe -> data -> rollouts -> rewards -> credit -> loss -> telemetry -> report."""
 
-The only file that sees a recipe and everything else; what it calls takes plain keyword arguments.
-"""
-
-import functools
 import logging
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import transformers
 from datasets import disable_progress_bars
@@ -18,49 +12,34 @@ from rich.console import Console
 from torch import nn
 from transformers import PreTrainedTokenizerBase, set_seed
 
-from rewards import REWARDS, Rubric
-from rl import credit as credit_rules
-from rl import data, models, recipe, rollouts
-from rl.recipe.sections import (
-    Columns,
-    Coupled,
-    Credit,
-    Grpo,
-    Hub,
-    Jsonl,
-    Parquet,
-    ReasoningGym,
-    Recipe,
-    Rewards,
-    Sft,
-    Stage,
-)
+from rl import models, recipe, rollouts
+from rl.parts import Plan, build_rubric, credit_settings, load_model, make_plan
+from rl.recipe.sections import Recipe, Sft
 from rl.report import write_report
 from rl.telemetry.environment import describe
 from rl.telemetry.progress import ProgressDisplay
 from rl.telemetry.record import RunDirectory, RunError, check_new
 from rl.telemetry.tracking import Tracker
 from rl.telemetry.watch import Watch
-from rl.trainers import CreditSettings, Interrupt, Schedule, fit_grpo, fit_sft, rename
+from rl.trainers import Interrupt, fit_grpo, fit_sft, rename
 
 
 class Interrupted(Exception):  # noqa: N818 - it is no error
     """Say that a signal stopped the run, and where."""
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Hold what a stage needs, loaded and checked before anything is written."""
+class RunFailed(Exception):  # noqa: N818 - the error is its cause
+    """Say that training failed; train.log holds the traceback."""
 
-    stage: Stage
-    tasks: Sequence[data.Task]
-    system: str | None
+
+FAILURES = (ArithmeticError, AssertionError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 
 
 def train(settings: Recipe, path: Path, *, resume: bool, console: Console) -> Path:
     """Run a recipe's stages in the run directory path and return its report.
 
-    Raises RunError, ModelError and DataError before anything is written; Interrupted where a signal stopped the run.
+    Raises RunError, ModelError, DataError and TrainerError before anything is written; Interrupted where a signal
+    stopped the run, and RunFailed where training failed.
     """
     _quiet()
     if not resume:
@@ -69,24 +48,19 @@ def train(settings: Recipe, path: Path, *, resume: bool, console: Console) -> Pa
         raise RunError("several processes: this version trains in one process; start rhythm without a launcher")
     models.check_source(settings.model.name)
     tokenizer = models.load_tokenizer(settings.model.name, settings.model.revision)
-    plans = [_plan(settings, index, tokenizer) for index in range(len(settings.stages))]
+    plans = [make_plan(settings, index, tokenizer, path) for index in range(len(settings.stages))]
     start = RunDirectory.resume if resume else RunDirectory.create
     run = start(path, recipe.dump(settings), describe(settings.seed))
     _log_to(run.log)
     progress = ProgressDisplay(console)
-    wandb = settings.telemetry.wandb
-    tracker = Tracker(
-        mode=wandb.mode,
-        project=wandb.project,
-        entity=wandb.entity,
-        name=path.name,
-        folder=path,
-        config=recipe.dump(settings),
-        run_id=path.resolve().name,
-        say=progress.say,
-    )
+    progress.say(f"run directory: {path}")
+    tracker = _tracker(settings, run, progress)
     try:
         _run_stages(settings, plans, run, tokenizer, progress, tracker)
+    except FAILURES as error:
+        logging.getLogger("rhythm").exception("the run failed")
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise RunFailed(f"{reason} ({type(error).__name__}; the traceback is in {run.log})") from error
     finally:
         progress.end()
         tracker.finish()
@@ -103,97 +77,25 @@ def _run_stages(
     progress: ProgressDisplay,
     tracker: Tracker,
 ) -> None:
+    """Run the stages that have not ended, each from the policy of the one before."""
     base = models.write_base(settings.model.name, settings.seed, run.checkpoints / "base")
-    policy, done = None, []
-    resumed = next((plan.stage.name for plan in plans if not run.final_policy(plan.stage.name).is_dir()), None)
-    checkpoint = run.newest_checkpoint(resumed) if resumed else None
-    run.rewind(
-        [plan.stage.name for plan in plans if run.final_policy(plan.stage.name).is_dir()],
-        resumed,
-        int(checkpoint.name.removeprefix("checkpoint-")) if checkpoint else 0,
-    )
+    ended = [plan.stage.name for plan in plans if run.final_policy(plan.stage.name).is_dir()]
+    policy: Path | None = None
     for plan in plans:
-        final = run.final_policy(plan.stage.name)
-        if not final.is_dir():
-            if checkpoint is not None and not done:
-                progress.say(f"resuming {plan.stage.name} from {checkpoint.name}")
-            interrupt = Interrupt()
-            watch = Watch(
-                stage=plan.stage.name, run=run, rename=rename, tokenizer=tokenizer, progress=progress, tracker=tracker
-            )
+        name = plan.stage.name
+        final = run.final_policy(name)
+        if name not in ended:
+            checkpoint = run.newest_checkpoint(name)
+            run.rewind(ended, name, run.step_of(checkpoint) if checkpoint else 0)
+            if checkpoint:
+                progress.say(f"resuming {name} from {checkpoint.name}")
+            watch = Watch(stage=name, run=run, rename=rename, tokenizer=tokenizer, progress=progress, tracker=tracker)
             set_seed(settings.seed)
-            model = _load_model(settings, base, policy)
-            resume_from = run.newest_checkpoint(plan.stage.name)
-            try:
-                trained = _fit(settings, plan, model, tokenizer, run, watch, interrupt, resume_from)
-            finally:
-                interrupt.release()
-                progress.end()
-            if interrupt.requested is not None:
-                raise Interrupted(f"{interrupt.requested.name} during {plan.stage.name}")
+            trained = _fit(settings, plan, load_model(settings, base, policy), tokenizer, watch, checkpoint)
             models.export(trained, tokenizer, final)
-            progress.say(f"{plan.stage.name}: the trained policy is in {final}")
+            progress.say(f"{name}: the trained policy is in {final}")
+            ended.append(name)
         policy = final
-        done.append(plan.stage.name)
-
-
-def _plan(settings: Recipe, index: int, tokenizer: PreTrainedTokenizerBase) -> Plan:
-    stage = settings.stages[index]
-    source = stage.data or settings.data
-    trainer = stage.trainer
-    tasks = _load_tasks(source, seed=settings.seed * 1000 + index, traced=isinstance(trainer, Sft))[: source.limit]
-    context = models.context_length(settings.model.name, settings.model.revision)
-    if isinstance(trainer, Sft):
-        longest, remedy = (
-            min(context, trainer.max_length),
-            f"raise stages.{stage.name}.trainer.max_length or shorten the row",
-        )
-        data.check_fit(tasks, tokenizer, source.system, longest, None, remedy)
-    else:
-        remedy = f"shorten the prompt or lower stages.{stage.name}.trainer.max_completion_length"
-        data.check_fit(tasks, tokenizer, source.system, context, trainer.max_completion_length, remedy)
-        if len(tasks) < trainer.prompts_per_step:
-            raise data.DataError(
-                f"data: {len(tasks)} tasks are fewer than stages.{stage.name}.trainer.prompts_per_step = "
-                f"{trainer.prompts_per_step}; lower it or bring more tasks"
-            )
-    return Plan(stage, tasks, source.system)
-
-
-def _load_tasks(source: Any, seed: int, traced: bool) -> list[data.Task]:
-    match source:
-        case ReasoningGym():
-            seed = seed if source.seed is None else source.seed
-            return data.from_reasoning_gym(source.task, source.size, seed, source.options, traced)
-        case Jsonl():
-            return data.from_jsonl(source.path, _columns(source))
-        case Parquet():
-            return data.from_parquet(source.path, _columns(source))
-        case Hub():
-            return data.from_hub(source.name, source.subset, source.split, source.revision, _columns(source))
-    raise AssertionError(source)
-
-
-def _columns(source: Columns) -> data.Columns:
-    return data.Columns(source.question, source.answer, source.answer_after, source.completion)
-
-
-def _load_model(settings: Recipe, base: str, policy: Path | None) -> nn.Module:
-    """Load what a stage starts from: the base model, or the policy that the stage before it ended with."""
-    section = settings.model
-    whole = policy is not None and section.lora is None
-    network = models.load_policy(
-        str(policy) if whole else base,
-        revision=None if whole else section.revision,
-        dtype=section.dtype,
-        attention=section.attention,
-    )
-    if section.lora is None:
-        return network
-    lora = section.lora
-    return models.add_lora(
-        network, rank=lora.rank, alpha=lora.alpha, dropout=lora.dropout, targets=lora.targets, adapter=policy
-    )
 
 
 def _fit(
@@ -201,82 +103,46 @@ def _fit(
     plan: Plan,
     model: nn.Module,
     tokenizer: PreTrainedTokenizerBase,
-    run: RunDirectory,
     watch: Watch,
-    interrupt: Interrupt,
     resume_from: Path | None,
 ) -> nn.Module:
-    trainer, stage = plan.stage.trainer, plan.stage
-    total = trainer.rollouts_per_step if isinstance(trainer, Grpo) else trainer.batch
-    schedule = Schedule(
-        folder=run.stage_folder(stage.name),
-        seed=settings.seed,
-        steps=trainer.steps,
-        learning_rate=trainer.learning_rate,
-        schedule=trainer.schedule,
-        warmup_steps=trainer.warmup_steps,
-        max_grad_norm=trainer.max_grad_norm,
-        micro_batch=trainer.micro_batch,
-        accumulation=total // trainer.micro_batch,
-        save_every=settings.checkpoints.every,
-        keep=settings.checkpoints.keep,
-        gradient_checkpointing=settings.model.gradient_checkpointing,
-        trl=trainer.trl,
-    )
-    common = {
-        "model": model,
-        "tokenizer": tokenizer,
-        "callbacks": [watch, interrupt],
-        "resume_from": resume_from,
-    }
-    if isinstance(trainer, Sft):
-        dataset = rollouts.completion_dataset(plan.tasks, plan.system)
-        return fit_sft(schedule, dataset=dataset, max_length=trainer.max_length, **common)
-    return fit_grpo(
-        schedule,
-        dataset=rollouts.prompt_dataset(plan.tasks, plan.system),
-        reward=rollouts.RubricReward(_rubric(stage.rewards or settings.rewards), tokenizer),
-        credit=_credit(stage.credit or settings.credit),
-        observer=watch,
-        trace_every=settings.telemetry.samples.every,
-        trace_count=settings.telemetry.samples.count,
-        num_generations=trainer.num_generations,
-        max_completion_length=trainer.max_completion_length,
-        temperature=trainer.temperature,
-        beta=trainer.beta,
-        epsilon=trainer.epsilon,
-        num_iterations=trainer.num_iterations,
-        loss_type=trainer.loss_type,
-        **common,
-    )
+    """Train one stage and return its model. Raises Interrupted where a signal stopped it."""
+    stage, interrupt = plan.stage, Interrupt()
+    common = {"model": model, "tokenizer": tokenizer, "callbacks": [watch, interrupt], "resume_from": resume_from}
+    try:
+        if isinstance(stage.trainer, Sft):
+            dataset = rollouts.completion_dataset(plan.tasks, plan.system)
+            trained = fit_sft(plan.config, dataset=dataset, **common)
+        else:
+            trained = fit_grpo(
+                plan.config,
+                dataset=rollouts.prompt_dataset(plan.tasks, plan.system),
+                reward=rollouts.RubricReward(build_rubric(stage.rewards or settings.rewards), tokenizer),
+                credit=credit_settings(stage.credit or settings.credit),
+                observer=watch,
+                trace_every=settings.telemetry.samples.every,
+                trace_count=settings.telemetry.samples.count,
+                **common,
+            )
+    finally:
+        interrupt.release()
+        watch.progress.end()
+    if interrupt.requested is not None:
+        raise Interrupted(f"{interrupt.requested.name} during {stage.name}")
+    return trained
 
 
-def _rubric(section: Rewards) -> Rubric:
-    rewards = {name: REWARDS[name](**part.options) for name, part in section.parts.items()}
-    return Rubric(rewards, {name: part.weight for name, part in section.parts.items()}, section.combine)
-
-
-def _credit(section: Credit) -> CreditSettings | None:
-    """Return the credit's settings; None is uniform credit, plain GRPO."""
-    if not isinstance(section, Coupled):
-        return None
-    weigh = functools.partial(
-        credit_rules.coupled,
-        gain=section.gain,
-        top_share=section.top_share,
-        alpha=section.alpha,
-        lookback=section.lookback,
-        normalize=section.normalize,
-    )
-    near, far = section.horizon
-    return CreditSettings(
-        weigh=weigh,
-        layers=section.layers,
-        local_share=section.local_share,
-        global_share=section.global_share,
-        window=section.window,
-        horizon=(near, far),
-        reselect_every=section.reselect_every,
+def _tracker(settings: Recipe, run: RunDirectory, progress: ProgressDisplay) -> Tracker:
+    wandb = settings.telemetry.wandb
+    return Tracker(
+        mode=wandb.mode,
+        project=wandb.project,
+        entity=wandb.entity,
+        name=run.path.resolve().name,
+        folder=run.path,
+        config=recipe.dump(settings),
+        run_id=run.id,
+        say=progress.say,
     )
 
 

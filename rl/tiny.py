@@ -1,4 +1,4 @@
-"""The embedded tiny policy: a byte-level BPE tokenizer and a small Qwen3 model, both built in code."""
+"""The embedded model: a byte-level BPE tokenizer and a small Qwen3 decoder, both built in code."""
 
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -6,8 +6,9 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 PAD, IM_START, IM_END = "<|pad|>", "<|im_start|>", "<|im_end|>"
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
-VOCAB_SIZE = 512
+VOCAB_SIZE = 600  # at most: the corpus runs out of merges at 582
 CONTEXT = 512
+NUM_LAYERS = 6
 
 # A digit stands alone. An operator takes the spaces on both its sides, and a word or a mark takes a space that leads
 # to a number, so that "3 + 8 = 11" is six tokens and a number looks the same wherever it stands.
@@ -24,7 +25,8 @@ The problem asks for 1 + 2. The problem asks for -1. We need 1 - 2. I have to fi
 The task is 1 + 2. Here we have 1 - 2. Let me see. Okay, step by step. Let me think. Now to work. Well, here we go.
 First 1 + 2 = 3. Then 3 - 4 = -1. Next 1 + 2 = 3. Now 1 - 2 = -1. After that 1 + 2 = 3. Start with 1 + 2 = 3.
 To begin, 1 + 2 = 3. And 1 + 2 = 3. Finally 1 + 2 = 3. The added terms make 1 + 2 = 3. The taken away terms make 1.
-Adding up 1 + 2 = 3. Taking away 1 + 2 = 3. Together 1 - 2 = -1. In all 1 - 2 = -1. The plus part is 1. The minus part is 1.
+Adding up 1 + 2 = 3. Taking away 1 + 2 = 3. Together 1 - 2 = -1. In all 1 - 2 = -1. \
+The plus part is 1. The minus part is 1.
 No, 1 + 2 = 3. Wait, 1 + 2 = 3. That is wrong, 1 + 2 = 3. Hmm, no: 1 + 2 = 3.
 So the answer is 1. So it is 1. That makes 1. The result is 1. This gives 1. We get 1.
 I can do this in my head and it comes to about 1. That looks like about 1 to me. No need for steps, it should be 1.
@@ -45,7 +47,10 @@ CHAT_TEMPLATE = (
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """Train the byte-level BPE on CORPUS; the same ids come out every time, and any UTF-8 text round-trips."""
+    """Train the byte-level BPE on CORPUS; the same ids come out every time, and any UTF-8 text round-trips.
+
+    The tags are ordinary tokens, so that decoding without special tokens keeps them.
+    """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -74,28 +79,30 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def build_model(seed: int) -> Qwen3ForCausalLM:
-    """A fresh Qwen3 with 8 layers and about one million parameters, initialised from `seed`."""
+    """Return a fresh Qwen3 of 6 layers and 333,184 parameters, initialised from seed.
+
+    The wide initialisation is what lets so small a model learn to copy within a few hundred steps.
+    """
     tokenizer = build_tokenizer()
+    pad, end = (tokenizer.convert_tokens_to_ids(token) for token in (PAD, IM_END))
+    assert isinstance(pad, int) and isinstance(end, int)
     config = Qwen3Config(
         vocab_size=len(tokenizer),
-        hidden_size=128,
-        intermediate_size=256,
-        num_hidden_layers=8,
+        hidden_size=64,
+        intermediate_size=192,
+        num_hidden_layers=NUM_LAYERS,
         num_attention_heads=4,
         num_key_value_heads=2,
-        head_dim=32,
+        head_dim=16,
         max_position_embeddings=CONTEXT,
         tie_word_embeddings=True,
+        initializer_range=0.1,
         use_cache=True,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.convert_tokens_to_ids(IM_START),
-        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=pad,
+        bos_token_id=None,
+        eos_token_id=end,
         dtype="float32",
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = Qwen3ForCausalLM(config)
-    model.generation_config.pad_token_id = config.pad_token_id
-    model.generation_config.bos_token_id = config.bos_token_id
-    model.generation_config.eos_token_id = config.eos_token_id
-    return model
+        return Qwen3ForCausalLM(config)

@@ -25,7 +25,7 @@ class Columns:
 
 
 def from_reasoning_gym(name: str, size: int, seed: int, options: Mapping[str, Any], traced: bool) -> list[Task]:
-    """Generate tasks; `traced` adds a worked completion to each, which only tasks in TRACES have.
+    """Generate tasks; `traced` adds a worked completion to each, as a curriculum, which only tasks in TRACES have.
 
     Raises DataError for an unknown data set or option.
     """
@@ -46,7 +46,7 @@ def from_reasoning_gym(name: str, size: int, seed: int, options: Mapping[str, An
     tasks = []
     for index, row in enumerate(rows):
         question, answer = row["question"], row["answer"]
-        trace = TRACES[name](question, answer, row["metadata"], rng) if traced else None
+        trace = TRACES[name](question, answer, row["metadata"], rng, index / size) if traced else None
         tasks.append(Task(f"{name}[{index}]", question, str(answer), trace))
     return tasks
 

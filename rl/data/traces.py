@@ -1,8 +1,13 @@
-"""Warm-up traces for reasoning_gym's chain_sum: the problem echoed or not, then careful, mended or hasty reasoning."""
+"""Worked completions for reasoning-gym tasks: the problem echoed or not, then careful, mended or hasty reasoning.
+
+They come as a curriculum: first arithmetic done carefully, then a mixture in which haste, mostly wrong, is common, so
+that a policy warmed up on them has something to choose from.
+"""
 
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 ECHOES = (
     "The problem asks for {}. ",
@@ -40,8 +45,10 @@ SKIPS = (
 )
 
 ECHO_SHARE = 0.6
-STYLE_SHARES = {"careful": 0.25, "regroup": 0.1, "mended": 0.1, "skip": 0.2, "hasty": 0.35}
-WRONG_SHARE = 0.8  # of the answers that a hasty or a skipping trace jumps to
+STYLE_SHARES = {"careful": 0.3, "regroup": 0.1, "mended": 0.1, "skip": 0.25, "hasty": 0.25}
+FIRST_SHARES = {"careful": 0.8, "regroup": 0.1, "mended": 0.1}
+FIRST_PART = 0.6  # of the curriculum: without it the warm-up ends before the model can add
+WRONG_SHARE = 0.85  # of the answers that a hasty or a skipping trace jumps to
 OFFSETS = (-4, -3, -2, -1, 1, 2, 3, 4)
 
 
@@ -114,18 +121,22 @@ BODIES: dict[str, Callable[[list[int], random.Random], tuple[str, int]]] = {
 }
 
 
-def write_trace(question: str, answer: str, metadata: dict, rng: random.Random) -> str:
-    """One assistant text for a chain_sum item: a think block in a style drawn from `rng`, then the answer block."""
+def write_chain_sum(
+    question: str, answer: str, metadata: Mapping[str, Any], rng: random.Random, progress: float
+) -> str:
+    """Return an assistant text for a chain_sum task: a think block in a style drawn from rng, then the answer block.
+
+    `progress` (0..1) is the task's place in the curriculum. Raises ValueError for a task that is no chain sum.
+    """
     expression = metadata["expression"]
-    if expression not in question:
-        raise ValueError(f"the expression {expression!r} does not stand in the question {question!r}")
     terms = [int(term) for term in re.findall(r"-?\d+", expression.replace("- ", "-"))]
-    if sum(terms) != int(answer):
-        raise ValueError(f"{expression} is not {answer}")
+    if expression not in question or sum(terms) != int(answer):
+        raise ValueError(f"no chain sum: {question!r} with answer {answer!r}")
+    shares = FIRST_SHARES if progress < FIRST_PART else STYLE_SHARES
     opening = rng.choice(ECHOES).format(expression) if rng.random() < ECHO_SHARE else rng.choice(OPENINGS)
-    style = rng.choices(list(STYLE_SHARES), weights=list(STYLE_SHARES.values()))[0]
+    style = rng.choices(list(shares), weights=list(shares.values()))[0]
     body, value = BODIES[style](terms, rng)
     return f"<think>{opening}{body}{rng.choice(CLOSINGS).format(value)}</think><answer>{value}</answer>"
 
 
-TRACES: dict[str, Callable[[str, str, dict, random.Random], str]] = {"chain_sum": write_trace}
+TRACES: dict[str, Callable[[str, str, Mapping[str, Any], random.Random, float], str]] = {"chain_sum": write_chain_sum}

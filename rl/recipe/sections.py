@@ -197,27 +197,27 @@ class Sft(Trainer):
     """Supervised fine-tuning on worked completions; the loss is on the completion only."""
 
     kind: Literal["sft"]
-    steps: Positive = 200
-    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-5
     batch: Positive = 64
     """Sequences in one optimizer step, over all devices."""
-    micro_batch: Positive = 64
-    max_length: Positive = 192
+    micro_batch: Positive = 8
+    max_length: Positive = 4096
     """Longest prompt and completion together, in tokens; a longer one is refused."""
+    order: Literal["shuffled", "given"] = "shuffled"
+    """`given` keeps the order of the data, for a curriculum."""
 
 
 class Grpo(Trainer):
     """Group-relative policy optimisation (arXiv 2402.03300), on TRL's trainer."""
 
     kind: Literal["grpo"]
-    steps: Positive = 150
-    learning_rate: Annotated[float, Field(gt=0)] = 2e-4
-    micro_batch: Positive = 64
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-6
+    micro_batch: Positive = 8
     prompts_per_step: Positive = 8
     """Prompts in one optimizer step, over all devices."""
     num_generations: Annotated[int, Field(ge=2)] = 8
     """Completions of one prompt: the group that an advantage is relative to (G)."""
-    max_completion_length: Positive = 96
+    max_completion_length: Positive = 1024
     """Longest completion, in tokens."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
     """Temperature of the rollouts."""
@@ -289,6 +289,37 @@ class Checkpoints(Section):
     """Newest checkpoints of a stage that are kept."""
 
 
+CHAIN_OF_THREE = {"min_terms": 3, "max_terms": 3, "min_digits": 1, "max_digits": 1}
+QUICKSTART_SFT = Stage(
+    name="sft",
+    data=ReasoningGym(size=19_200, options=CHAIN_OF_THREE),
+    trainer=Sft(
+        kind="sft",
+        steps=600,
+        learning_rate=1e-2,
+        schedule="cosine",
+        warmup_steps=20,
+        batch=32,
+        micro_batch=32,
+        max_length=160,
+        order="given",
+        trl={"adam_beta2": 0.98},
+    ),
+)
+QUICKSTART_GRPO = Stage(
+    name="grpo",
+    trainer=Grpo(
+        kind="grpo",
+        steps=100,
+        learning_rate=4e-4,
+        schedule="linear",
+        warmup_steps=10,
+        micro_batch=64,
+        max_completion_length=64,
+    ),
+)
+
+
 class Recipe(Section):
     """A whole run. `Recipe()` equals recipes/quickstart.yaml."""
 
@@ -297,12 +328,9 @@ class Recipe(Section):
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of weights, data and sampling."""
     model: Model = Model()
-    data: Data = ReasoningGym(options={"min_terms": 3, "max_terms": 4, "min_digits": 1, "max_digits": 1})
+    data: Data = ReasoningGym(size=1024, options=CHAIN_OF_THREE)
     rewards: Rewards = Rewards()
     credit: Credit = Coupled()
-    stages: Annotated[list[Stage], Field(min_length=1)] = [
-        Stage(name="sft", trainer=Sft(kind="sft")),
-        Stage(name="grpo", trainer=Grpo(kind="grpo")),
-    ]
+    stages: Annotated[list[Stage], Field(min_length=1)] = [QUICKSTART_SFT, QUICKSTART_GRPO]
     telemetry: Telemetry = Telemetry()
     checkpoints: Checkpoints = Checkpoints()

@@ -42,6 +42,7 @@ OWNED: dict[str, str | None] = {
     "logging_strategy": None,
     "logging_first_step": None,
     "disable_tqdm": None,
+    "train_sampling_strategy": "order",
     "completion_only_loss": None,
     "resume_from_checkpoint": None,
     "push_to_hub": None,

@@ -1,6 +1,7 @@
 """The run directory: what it holds, how it starts, and how it is taken up again."""
 
 import json
+import secrets
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,7 +38,8 @@ class RunDirectory:
         try:
             path.mkdir(parents=True, exist_ok=True)
             write_atomically(path / "recipe.json", json.dumps(recipe, indent=2) + "\n")
-            write_atomically(path / "environment.json", json.dumps(environment, indent=2) + "\n")
+            known = {"id": secrets.token_hex(6), **environment}
+            write_atomically(path / "environment.json", json.dumps(known, indent=2) + "\n")
             return cls(path)
         except OSError as error:
             raise RunError(
@@ -59,6 +61,11 @@ class RunDirectory:
         write_atomically(path / "environment.json", json.dumps({**known, "attempts": attempts}, indent=2) + "\n")
         return cls(path)
 
+    @property
+    def id(self) -> str:
+        """Return the run's own name among all runs, the same in every attempt."""
+        return json.loads(self.environment.read_text(encoding="utf-8"))["id"]
+
     def stage_folder(self, stage: str) -> Path:
         """Return where a stage's checkpoints and its final policy are."""
         return self.checkpoints / stage
@@ -70,12 +77,18 @@ class RunDirectory:
     def newest_checkpoint(self, stage: str) -> Path | None:
         """Return a stage's newest complete checkpoint; folders of saves that were cut off are removed."""
         folder = self.stage_folder(stage)
-        found = sorted(folder.glob("checkpoint-*"), key=_step_of)
+        found = sorted(folder.glob("checkpoint-*"), key=self.step_of)
         complete = [path for path in found if (path / COMPLETE).is_file()]
         for path in found:
             if path not in complete:
                 shutil.rmtree(path)
         return complete[-1] if complete else None
+
+    @staticmethod
+    def step_of(checkpoint: Path) -> int:
+        """Return the step that a checkpoint was saved after."""
+        number = checkpoint.name.removeprefix("checkpoint-")
+        return int(number) if number.isdigit() else -1
 
     def rewind(self, stages_done: Sequence[str], stage: str | None, step: int) -> None:
         """Drop rows that a resumed run writes again: those of stage after step, and of stages not begun."""
@@ -124,11 +137,6 @@ def read_recipe(path: Path) -> dict[str, Any]:
     if not isinstance(recipe, dict):
         raise RunError(f"{path / 'recipe.json'}: should be a JSON object")
     return recipe
-
-
-def _step_of(checkpoint: Path) -> int:
-    number = checkpoint.name.removeprefix("checkpoint-")
-    return int(number) if number.isdigit() else -1
 
 
 def _differences(left: Any, right: Any, key: str = "") -> set[str]:

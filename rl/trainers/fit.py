@@ -1,13 +1,16 @@
 """Build a TRL trainer for one stage and run it."""
 
+import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
+from pydantic import TypeAdapter, ValidationError
 from torch import nn
 from transformers import PreTrainedTokenizerBase, TrainerCallback
+from transformers.trainer_callback import PrinterCallback
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
@@ -16,6 +19,10 @@ from rl.rollouts import RubricReward
 from rl.trainers.attention_credit import CreditSettings
 from rl.trainers.grpo import GrpoTrainer
 from rl.trainers.observer import Observer
+
+
+class TrainerError(ValueError):
+    """Say which of a trainer's settings TRL refuses, and why."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,7 @@ class Schedule:
     trl: Mapping[str, Any] = field(default_factory=dict)
 
     def arguments(self) -> dict[str, Any]:
-        """Return the fields of transformers' TrainingArguments; `trl` overrides what it names."""
+        """Return the fields of transformers' TrainingArguments; `trl` adds to them."""
         return {
             "output_dir": str(self.folder),
             "seed": self.seed,
@@ -62,21 +69,54 @@ class Schedule:
         }
 
 
+def sft_config(schedule: Schedule, *, max_length: int, shuffled: bool) -> SFTConfig:
+    """Return TRL's settings for completion-only SFT, in the data's order or shuffled. Raises TrainerError."""
+    return _config(
+        SFTConfig,
+        schedule,
+        max_length=max_length,
+        completion_only_loss=True,
+        train_sampling_strategy="random" if shuffled else "sequential",
+    )
+
+
+def grpo_config(schedule: Schedule, **settings: Any) -> GRPOConfig:
+    """Return TRL's settings for GRPO; settings are fields of GRPOConfig. Raises TrainerError."""
+    return _config(GRPOConfig, schedule, **settings)
+
+
+def _config(config: type, schedule: Schedule, **settings: Any) -> Any:
+    hints = typing.get_type_hints(config)
+    for name, value in schedule.trl.items():
+        try:
+            TypeAdapter(hints[name]).validate_python(value, strict=True)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"].removeprefix("Input ")
+            raise TrainerError(f"trl.{name}: {reason}, not {value!r}") from None
+    try:
+        return config(**settings, **schedule.arguments())
+    except (ValueError, TypeError, ImportError) as error:
+        raise TrainerError(f"trl: TRL refuses these settings: {str(error).splitlines()[0]}") from None
+
+
+class _SftTrainer(SFTTrainer):
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Write none: TRL's would ask a wandb run that is offline for its address."""
+
+
 def fit_sft(
-    schedule: Schedule,
+    config: SFTConfig,
     *,
     model: nn.Module,
     tokenizer: PreTrainedTokenizerBase,
     dataset: Dataset,
-    max_length: int,
     callbacks: Sequence[TrainerCallback],
     resume_from: Path | None,
 ) -> nn.Module:
     """Fine-tune on completions and return the trained model."""
-    args = SFTConfig(max_length=max_length, completion_only_loss=True, **schedule.arguments())
-    trainer = SFTTrainer(
+    trainer = _SftTrainer(
         model=model,  # pyright: ignore
-        args=args,
+        args=config,
         train_dataset=dataset,
         processing_class=tokenizer,
         callbacks=list(callbacks),
@@ -85,7 +125,7 @@ def fit_sft(
 
 
 def fit_grpo(
-    schedule: Schedule,
+    config: GRPOConfig,
     *,
     model: nn.Module,
     tokenizer: PreTrainedTokenizerBase,
@@ -97,13 +137,11 @@ def fit_grpo(
     trace_count: int,
     callbacks: Sequence[TrainerCallback],
     resume_from: Path | None,
-    **settings: Any,
 ) -> nn.Module:
-    """Train on rollouts and return the trained model; settings are further fields of TRL's GRPOConfig."""
-    args = GRPOConfig(**settings, **schedule.arguments())
+    """Train on rollouts and return the trained model."""
     trainer = GrpoTrainer(
         reward=reward,
-        args=args,
+        args=config,
         credit=credit,
         observer=observer,
         trace_every=trace_every,
@@ -117,8 +155,6 @@ def fit_grpo(
 
 
 def _train(trainer: Any, resume_from: Path | None) -> nn.Module:
-    from transformers.trainer_callback import PrinterCallback
-
     trainer.remove_callback(PrinterCallback)  # it prints a dict a step; rhythm shows progress itself
     trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
     return trainer.accelerator.unwrap_model(trainer.model)

@@ -190,6 +190,9 @@ class GrpoTrainer(GRPOTrainer):
         self._sampler = super()._get_train_sampler(dataset)
         return self._sampler
 
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Write none: TRL's would ask a wandb run that is offline for its address."""
+
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
         folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"

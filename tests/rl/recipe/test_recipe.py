@@ -59,7 +59,7 @@ def test_a_file_changes_only_what_it_says(tmp_path: Path) -> None:
 
 def test_numbers_are_read_as_people_write_them(tmp_path: Path) -> None:
     """YAML 1.1 would read 1e-5 as text."""
-    recipe = load(write(tmp_path, "stages: [{name: grpo, trainer: {kind: grpo, learning_rate: 1e-5}}]"))
+    recipe = load(write(tmp_path, "stages: [{name: grpo, trainer: {kind: grpo, steps: 1, learning_rate: 1e-5}}]"))
     assert recipe.stages[0].trainer.learning_rate == 1e-5
 
 
@@ -102,11 +102,9 @@ def test_base_may_be_a_shipped_recipe(tmp_path: Path) -> None:
 
 
 def test_set_reaches_everything() -> None:
-    recipe = load(
-        "quickstart", ["stages.grpo.trainer.steps=3", "data.options={min_terms: 2, max_terms: 2}", "model.lora.rank=4"]
-    )
+    recipe = load("quickstart", ["stages.grpo.trainer.steps=3", "data.options={min_terms: 2}", "model.lora.rank=4"])
     assert recipe.stages[1].trainer.steps == 3
-    assert recipe.data.options == {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1}
+    assert recipe.data.options == {"min_terms": 2, "max_terms": 3, "min_digits": 1, "max_digits": 1}
     assert recipe.model.lora.rank == 4
 
 
@@ -136,7 +134,10 @@ def test_set_reaches_everything() -> None:
             "stages.grpo.trainer.trl.top_kk: TRL's grpo config has no such field; did you mean",
         ),
         ("stages.grpo.trainer.trl.save_steps=2", "trl.save_steps: is said by the recipe's own key `checkpoints.every`"),
-        ("data.task=countdown", "data.task: an sft stage needs worked completions, which rhythm writes for chain_sum"),
+        (
+            "stages.sft.data.task=countdown",
+            "stages.sft.data.task: an sft stage needs worked completions, which rhythm writes for chain_sum",
+        ),
     ],
 )
 def test_faults_name_key_and_remedy(override: str, fault: str) -> None:
@@ -146,7 +147,7 @@ def test_faults_name_key_and_remedy(override: str, fault: str) -> None:
 def test_all_faults_come_at_once_and_name_their_file(tmp_path: Path) -> None:
     parent = write(
         tmp_path,
-        "credit: {kind: coupled, gian: 2}\nstages:\n- {name: a, trainer: {kind: sft, stepz: 1}}",
+        "credit: {kind: coupled, gian: 2}\nstages:\n- {name: a, trainer: {kind: sft, steps: 1, stepz: 1}}",
         "parent.yaml",
     )
     child = write(tmp_path, "base: parent.yaml\nmodel: {nme: x}\ncheckpoints: {keep: 0}")
@@ -174,7 +175,10 @@ def test_all_faults_come_at_once_and_name_their_file(tmp_path: Path) -> None:
         ("base: mine.yaml", "each other's base"),
         ("base: 3", "should be one recipe's name or path"),
         ("stages: []", "stages"),
-        ("stages: [{name: a, trainer: {kind: sft}}, {name: a, trainer: {kind: sft}}]", "stage names must differ"),
+        (
+            "stages: [{name: a, trainer: {kind: sft, steps: 1}}, {name: a, trainer: {kind: sft, steps: 1}}]",
+            "stage names must differ",
+        ),
         ("!!python/object/apply:os.system ['true']", "not valid YAML"),
     ],
 )

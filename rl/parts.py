@@ -1,0 +1,179 @@
+"""From a recipe's sections to what they describe: tasks, models, rubrics, credit, TRL's settings.
+
+With rl.run the only code that reads recipe sections; everything below takes plain keyword arguments.
+"""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from rewards import REWARDS, Rubric
+from rl import credit as credit_rules
+from rl import data, models
+from rl.recipe.sections import (
+    Columns,
+    Coupled,
+    Credit,
+    Grpo,
+    Hub,
+    Jsonl,
+    Parquet,
+    ReasoningGym,
+    Recipe,
+    Rewards,
+    Sft,
+    Stage,
+)
+from rl.trainers import CreditSettings, Schedule, TrainerError, grpo_config, sft_config
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Hold what a stage needs, loaded and checked before anything is written."""
+
+    stage: Stage
+    tasks: Sequence[data.Task]
+    system: str | None
+    config: Any
+
+
+def make_plan(settings: Recipe, index: int, tokenizer: PreTrainedTokenizerBase, path: Path) -> Plan:
+    stage = settings.stages[index]
+    source = stage.data or settings.data
+    trainer = stage.trainer
+    tasks = _load_tasks(source, seed=_task_seed(settings.seed, index), traced=isinstance(trainer, Sft))[: source.limit]
+    shape = models.read_shape(settings.model.name, settings.model.revision)
+    _check_layers(stage.credit or settings.credit, shape.num_layers)
+    if isinstance(trainer, Sft):
+        longest, remedy = (
+            min(shape.context, trainer.max_length),
+            f"raise stages.{stage.name}.trainer.max_length or shorten the row",
+        )
+        data.check_fit(tasks, tokenizer, source.system, longest, None, remedy)
+    else:
+        remedy = f"shorten the prompt or lower stages.{stage.name}.trainer.max_completion_length"
+        data.check_fit(tasks, tokenizer, source.system, shape.context, trainer.max_completion_length, remedy)
+        if len(tasks) < trainer.prompts_per_step:
+            raise data.DataError(
+                f"data: {len(tasks)} tasks are fewer than stages.{stage.name}.trainer.prompts_per_step = "
+                f"{trainer.prompts_per_step}; lower it or bring more tasks"
+            )
+    try:
+        config = _trl_config(settings, stage, path / "checkpoints" / stage.name)
+    except TrainerError as error:
+        raise TrainerError(f"stages.{stage.name}.trainer.{error}") from None
+    return Plan(stage, tasks, source.system, config)
+
+
+def _check_layers(section: Credit, num_layers: int) -> None:
+    beyond = [layer for layer in (section.layers or [] if isinstance(section, Coupled) else []) if layer >= num_layers]
+    if beyond:
+        raise models.ModelError(f"credit.layers: {beyond} are beyond the model's layers 0..{num_layers - 1}")
+
+
+def _task_seed(seed: int, stage: int) -> int:
+    """Return a seed for a stage's tasks: far from all others, since reasoning-gym seeds its n-th task with seed + n."""
+    return (seed * 100 + stage) * 10_000_000
+
+
+def _load_tasks(source: Any, seed: int, traced: bool) -> list[data.Task]:
+    match source:
+        case ReasoningGym():
+            seed = seed if source.seed is None else source.seed
+            return data.from_reasoning_gym(source.task, source.size, seed, source.options, traced)
+        case Jsonl():
+            return data.from_jsonl(source.path, _columns(source))
+        case Parquet():
+            return data.from_parquet(source.path, _columns(source))
+        case Hub():
+            return data.from_hub(source.name, source.subset, source.split, source.revision, _columns(source))
+    raise AssertionError(source)
+
+
+def _columns(source: Columns) -> data.Columns:
+    return data.Columns(source.question, source.answer, source.answer_after, source.completion)
+
+
+def load_model(settings: Recipe, base: str, policy: Path | None) -> nn.Module:
+    """Load what a stage starts from: the base model, or the policy that the stage before it ended with."""
+    section = settings.model
+    whole = policy is not None and section.lora is None
+    network = models.load_policy(
+        str(policy) if whole else base,
+        revision=None if whole else section.revision,
+        dtype=section.dtype,
+        attention=section.attention,
+    )
+    if section.lora is None:
+        return network
+    lora = section.lora
+    return models.add_lora(
+        network, rank=lora.rank, alpha=lora.alpha, dropout=lora.dropout, targets=lora.targets, adapter=policy
+    )
+
+
+def _trl_config(settings: Recipe, stage: Stage, folder: Path) -> Any:
+    """Return TRL's settings for a stage whose checkpoints go to folder."""
+    trainer = stage.trainer
+    total = trainer.rollouts_per_step if isinstance(trainer, Grpo) else trainer.batch
+    schedule = Schedule(
+        folder=folder,
+        seed=settings.seed,
+        steps=trainer.steps,
+        learning_rate=trainer.learning_rate,
+        schedule=trainer.schedule,
+        warmup_steps=trainer.warmup_steps,
+        max_grad_norm=trainer.max_grad_norm,
+        micro_batch=trainer.micro_batch,
+        accumulation=total // trainer.micro_batch,
+        save_every=settings.checkpoints.every,
+        keep=settings.checkpoints.keep,
+        gradient_checkpointing=settings.model.gradient_checkpointing,
+        trl=trainer.trl,
+    )
+    if isinstance(trainer, Sft):
+        return sft_config(schedule, max_length=trainer.max_length, shuffled=trainer.order == "shuffled")
+    return grpo_config(
+        schedule,
+        num_generations=trainer.num_generations,
+        max_completion_length=trainer.max_completion_length,
+        temperature=trainer.temperature,
+        beta=trainer.beta,
+        epsilon=trainer.epsilon,
+        num_iterations=trainer.num_iterations,
+        loss_type=trainer.loss_type,
+    )
+
+
+def build_rubric(section: Rewards) -> Rubric:
+    rewards = {name: REWARDS[name](**part.options) for name, part in section.parts.items()}
+    return Rubric(rewards, {name: part.weight for name, part in section.parts.items()}, section.combine)
+
+
+def credit_settings(section: Credit) -> CreditSettings | None:
+    """Return the credit's settings; None is uniform credit, plain GRPO."""
+    if not isinstance(section, Coupled):
+        return None
+    weigh = functools.partial(
+        credit_rules.coupled,
+        gain=section.gain,
+        top_share=section.top_share,
+        alpha=section.alpha,
+        lookback=section.lookback,
+        normalize=section.normalize,
+    )
+    near, far = section.horizon
+    return CreditSettings(
+        weigh=weigh,
+        layers=section.layers,
+        local_share=section.local_share,
+        global_share=section.global_share,
+        window=section.window,
+        horizon=(near, far),
+        reselect_every=section.reselect_every,
+    )
