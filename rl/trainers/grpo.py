@@ -199,7 +199,7 @@ class GrpoTrainer(GRPOTrainer):
         stem = folder / f"rhythm-rank{self.args.process_index}"
         fresh = self._step % self._generate_every == 0
         batches: list[Batch] = [] if fresh else self._buffered_inputs  # pyright: ignore
-        tensors = {f"{i}.{key}": value.contiguous() for i, batch in enumerate(batches) for key, value in batch.items()}
+        tensors = {f"{i}.{key}": value.clone() for i, batch in enumerate(batches) for key, value in batch.items()}
         save_file(tensors, stem.with_suffix(".safetensors"))
         state = {
             "step": self._step,
