@@ -63,6 +63,14 @@ def recipes() -> None:
 
 
 @app.command()
+def keys() -> None:
+    """Explain every key of a recipe, as Markdown."""
+    from rl.recipe.reference import reference
+
+    typer.echo(reference(), nl=False)
+
+
+@app.command()
 def train(
     name: Annotated[
         str | None,

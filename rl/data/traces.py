@@ -45,9 +45,9 @@ SKIPS = (
 )
 
 ECHO_SHARE = 0.6
-STYLE_SHARES = {"careful": 0.3, "regroup": 0.1, "mended": 0.1, "skip": 0.25, "hasty": 0.25}
+STYLE_SHARES = {"careful": 0.25, "regroup": 0.05, "mended": 0.1, "skip": 0.3, "hasty": 0.3}
 FIRST_SHARES = {"careful": 0.8, "regroup": 0.1, "mended": 0.1}
-FIRST_PART = 0.6  # of the curriculum: without it the warm-up ends before the model can add
+FIRST_PART = 0.65  # of the curriculum: without it the warm-up ends before the model can add
 WRONG_SHARE = 0.85  # of the answers that a hasty or a skipping trace jumps to
 OFFSETS = (-4, -3, -2, -1, 1, 2, 3, 4)
 

@@ -292,10 +292,10 @@ class Checkpoints(Section):
 CHAIN_OF_THREE = {"min_terms": 3, "max_terms": 3, "min_digits": 1, "max_digits": 1}
 QUICKSTART_SFT = Stage(
     name="sft",
-    data=ReasoningGym(size=19_200, options=CHAIN_OF_THREE),
+    data=ReasoningGym(size=22_400, options=CHAIN_OF_THREE),
     trainer=Sft(
         kind="sft",
-        steps=600,
+        steps=700,
         learning_rate=1e-2,
         schedule="cosine",
         warmup_steps=20,
@@ -310,7 +310,7 @@ QUICKSTART_GRPO = Stage(
     name="grpo",
     trainer=Grpo(
         kind="grpo",
-        steps=100,
+        steps=120,
         learning_rate=4e-4,
         schedule="linear",
         warmup_steps=10,

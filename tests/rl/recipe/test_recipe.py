@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from rl.recipe import Recipe, RecipeError, dump, load, resolve, shipped, shipped_names
+from rl.recipe.reference import reference
 from rl.recipe.trl_fields import OWNED, config_fields
 
 
@@ -187,6 +188,13 @@ def test_broken_files(tmp_path: Path, text: str, fault: str) -> None:
     with pytest.raises(RecipeError, match=fault) as caught:
         load(path)
     assert str(tmp_path) in str(caught.value)
+
+
+def test_the_reference_in_docs_is_that_of_the_sections() -> None:
+    docs = Path(__file__).resolve().parents[3] / "docs" / "recipe.md"
+    assert docs.read_text(encoding="utf-8") == reference(), "run: rhythm keys > docs/recipe.md"
+    rows = [line for line in reference().splitlines() if line.startswith("| `")]
+    assert len(rows) > 60 and not [line for line in rows if line.endswith("|  |")]
 
 
 def test_misspelt_recipes_are_guessed() -> None:
