@@ -10,7 +10,8 @@ __all__ = ["distance_map", "head_steps", "layout", "membership_map", "series", "
 
 KINDS = ("neither", "local", "global", "local and global")
 KIND_INKS = ("$neither", "$blue", "$orange", "$ink")
-TICKS = (0, 1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
+TICKS = tuple(digit * 10**power for power in range(6) for digit in (1, 1.5, 2, 3, 5, 7))
+FEW_CELLS = 64  # so many cells have room for their numbers
 Cells = dict[tuple[int, int], dict[str, float]]
 Shade = tuple[float | None, str]
 
@@ -34,13 +35,16 @@ def distance_map(steps: dict[str, Cells]) -> Figure | None:
     if not seen:
         return None
     # A few heads reach a hundred times as far as the others: on a straight scale all but those look alike.
-    ticks = [tick for tick in TICKS if tick <= max(seen)]
+    ticks = [tick for tick in TICKS if min(seen) <= tick <= max(seen)] or [min(seen)]
+    ticks = ticks[:: len(ticks) // 8 + 1]
+    few = max(len(cells) for cells in steps.values()) <= FEW_CELLS
     bar = {"thickness": 10, "outlinewidth": 0, "title": {"text": "tokens back", "side": "right"}}
     look = {
-        "zmin": 0,
-        "zmax": _log(max(seen)) or 1,
+        "zmin": _log(min(seen)),
+        "zmax": _log(max(seen)) if max(seen) > min(seen) else _log(max(seen)) + 1,
+        "texttemplate": "%{text}" if few else "",
         "colorscale": [[0, "$mapfrom"], [0.5, "$mapmid"], [1, "$mapto"]],
-        "colorbar": {**bar, "tickvals": [_log(tick) for tick in ticks], "ticktext": [f"{tick:,}" for tick in ticks]},
+        "colorbar": {**bar, "tickvals": [_log(tick) for tick in ticks], "ticktext": [f"{tick:,.3g}" for tick in ticks]},
         "hovertemplate": "layer %{y}, head %{x}<br>%{text} tokens back<extra></extra>",
     }
     return _map(steps, _reach, look)
@@ -68,7 +72,7 @@ def _log(distance: float) -> float:
 
 
 def _reach(cell: dict[str, float]) -> Shade:
-    return (_log(cell["distance"]), f"{cell['distance']:.4g}") if "distance" in cell else (None, "")
+    return (_log(cell["distance"]), f"{cell['distance']:.3g}") if "distance" in cell else (None, "")
 
 
 def _kind(cell: dict[str, float]) -> Shade:

@@ -80,7 +80,7 @@ const Viewer = Tokens && (() => {
     for (const [name, value] of Object.entries({ role: "option", "aria-setsize": shown.length,
       "aria-posinset": index + 1, "aria-selected": sample.place === chosen })) made.setAttribute(name, String(value));
     const words = element("span", "words");
-    words.append(visible(sample.prompt.slice(0, 90).replace(/\s+/g, " "), false));
+    words.append(visible(sample.completion.slice(0, 90).replace(/\s+/g, " "), false));
     made.append(badge(sample), element("span", "where", where(sample)),
       element("span", "total", short(sample.reward.total ?? null)), words);
     return made;

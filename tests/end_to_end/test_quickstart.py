@@ -8,6 +8,7 @@ from statistics import mean
 
 import pytest
 import torch
+from reference import chromium
 from reference.command import rhythm
 from reference.wandb_file import history
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -122,3 +123,19 @@ def test_the_report_is_there_and_can_be_written_again(run: Path) -> None:
     assert done.returncode == 0 and str(run / "report.html") in done.stdout
     assert (run / "report.html").read_text(encoding="utf-8") == first
     assert "quickstart" in first
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(not (chromium.REQUIRED or chromium.FOUND), reason="needs chromium and chromedriver")
+def test_the_report_loads_in_a_browser_without_a_complaint(run: Path, tmp_path: Path) -> None:
+    driver = chromium.start(tmp_path / "profile")
+    try:
+        chromium.visit(driver, run / "report.html")
+        chromium.scroll_through(driver)
+        before = chromium.shades(driver)
+        chromium.shade_by(driver, "weight")
+        assert len(before) > 20 and chromium.shades(driver) != before
+        assert chromium.errors(driver) == []
+        assert chromium.requests(driver) == {(run / "report.html").as_uri()}
+    finally:
+        driver.quit()

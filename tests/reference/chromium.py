@@ -1,6 +1,7 @@
 """Drive a headless chromium for the tests of the report."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from selenium.webdriver.support.ui import Select
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 DRIVER = shutil.which("chromedriver")
+FOUND = bool(CHROMIUM and DRIVER)
+REQUIRED = "RHYTHM_REQUIRE_BROWSER" in os.environ  # then a browser that is missing fails the tests, which else skip
 FLAGS = [
     "--headless=new",
     "--no-sandbox",

@@ -1,7 +1,6 @@
 """Test the run report in a real headless chromium."""
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,11 +8,11 @@ from typing import Any
 
 import pytest
 from reference.chromium import (
-    CHROMIUM,
     CLICK_TIME,
     CONTRAST,
     DEPTHS,
-    DRIVER,
+    FOUND,
+    REQUIRED,
     SETTLE,
     choose_option,
     errors,
@@ -34,10 +33,9 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from rl.report import write_report
 
-REQUIRED = "RHYTHM_REQUIRE_BROWSER" in os.environ
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif(not (REQUIRED or (CHROMIUM and DRIVER)), reason="needs chromium and chromedriver"),
+    pytest.mark.skipif(not (REQUIRED or FOUND), reason="needs chromium and chromedriver"),
 ]
 
 

@@ -1,0 +1,60 @@
+"""The embedded model: the same every time, small, and able to hold any text."""
+
+import subprocess
+import sys
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rl import tiny
+
+TOKENIZER = tiny.build_tokenizer()
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.text())
+def test_any_text_round_trips(text: str) -> None:
+    assert TOKENIZER.decode(TOKENIZER(text, add_special_tokens=False)["input_ids"]) == text
+
+
+def test_the_tokenizer_is_the_same_in_every_process() -> None:
+    code = "import json; from rl import tiny; print(json.dumps(tiny.build_tokenizer().get_vocab(), sort_keys=True))"
+    runs = {
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout for _ in "ab"
+    }
+    assert len(runs) == 1
+
+
+def test_tags_are_ordinary_tokens_and_digits_stand_alone() -> None:
+    text = "<think>12 + 3 = 15.</think><answer>15</answer>"
+    ids = TOKENIZER(text)["input_ids"]
+    assert TOKENIZER.decode(ids, skip_special_tokens=True) == text
+    tokens = TOKENIZER.convert_ids_to_tokens(ids)
+    assert [token for token in tokens if token in tiny.TAGS] == list(tiny.TAGS)
+    assert all(len(token) == 1 for token in tokens if any(letter.isdigit() for letter in token))
+
+
+def test_the_chat_template_marks_what_the_assistant_says() -> None:
+    messages = [{"role": "user", "content": "1 + 1"}, {"role": "assistant", "content": "<answer>2</answer>"}]
+    out = TOKENIZER.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=True)
+    said = [token for token, on in zip(out["input_ids"], out["assistant_masks"], strict=True) if on]
+    assert TOKENIZER.decode(said) == "<answer>2</answer><|im_end|>"
+    prompt = TOKENIZER.apply_chat_template(messages[:1], add_generation_prompt=True, tokenize=False)
+    assert prompt == "<|im_start|>user\n1 + 1<|im_end|>\n<|im_start|>assistant\n"
+
+
+def test_the_model_is_small_and_made_from_its_seed() -> None:
+    one, again, other = tiny.build_model(0), tiny.build_model(0), tiny.build_model(1)
+    assert sum(parameter.numel() for parameter in one.parameters()) == 333_184
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), again.parameters(), strict=True))
+    assert not torch.equal(one.lm_head.weight, other.lm_head.weight)
+    assert one.config.num_hidden_layers == tiny.NUM_LAYERS and one.config.max_position_embeddings == tiny.CONTEXT
+
+
+def test_building_leaves_the_random_state_alone() -> None:
+    torch.manual_seed(5)
+    want = torch.rand(1)
+    torch.manual_seed(5)
+    tiny.build_model(0)
+    assert torch.rand(1) == want
