@@ -45,7 +45,7 @@ SKIPS = (
 )
 
 ECHO_SHARE = 0.6
-STYLE_SHARES = {"careful": 0.25, "regroup": 0.05, "mended": 0.1, "skip": 0.3, "hasty": 0.3}
+STYLE_SHARES = {"careful": 0.2, "regroup": 0.05, "mended": 0.08, "skip": 0.3, "hasty": 0.37}
 FIRST_SHARES = {"careful": 0.8, "regroup": 0.1, "mended": 0.1}
 FIRST_PART = 0.65  # of the curriculum: without it the warm-up ends before the model can add
 WRONG_SHARE = 0.85  # of the answers that a hasty or a skipping trace jumps to

@@ -39,12 +39,23 @@ pytestmark = [
 ]
 
 
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
-    driver = start(tmp_path / "profile")
-    prefer(driver, "light")
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    driver = start(tmp_path_factory.mktemp("browser") / "profile")
     yield driver
     driver.quit()
+
+
+@pytest.fixture
+def browser(driver: webdriver.Chrome) -> webdriver.Chrome:
+    """One browser for all tests, as if it were new to each."""
+    driver.get("about:blank")
+    driver.execute_cdp_cmd("Storage.clearDataForOrigin", {"origin": "file://", "storageTypes": "all"})
+    driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    driver.set_window_size(1440, 1000)
+    prefer(driver, "light")
+    errors(driver), requests(driver)
+    return driver
 
 
 @pytest.fixture(scope="module")
