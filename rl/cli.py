@@ -86,32 +86,18 @@ def train(
     """Run RECIPE from data to report."""
     from rich.console import Console
 
-    from rl.recipe import load, resolve
-
-    if resume and run_dir is None:
-        _fail("--resume needs --run-dir, the run to go on with")
-    if name is None and not resume:
-        _fail("name a RECIPE (rhythm recipes lists the shipped ones), or go on with a run: --resume --run-dir DIR")
-    if name is not None:
-        settings = load(name, overrides or [])
-    else:
-        from rl.telemetry.record import read_recipe
-
-        if overrides:
-            _fail("--set changes a recipe, but a resumed run goes on with its own; leave --set out")
-        assert run_dir is not None
-        settings = resolve(read_recipe(run_dir), str(run_dir / "recipe.json"))
-    path = run_dir or Path("runs") / f"{settings.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    recipe = _recipe_to_train(name, overrides or [], run_dir if resume else None, resume)
+    path = run_dir or Path("runs") / f"{recipe.name}-{datetime.now():%Y%m%d-%H%M%S}"
     console = Console()
     if dry_run:
-        for line in plan_lines(settings, path):
+        for line in plan_lines(recipe, path):
             console.print(line, highlight=False, markup=False)
         return
     with console.status("loading"):
         from rl.run import Interrupted, RunFailed
         from rl.run import train as run
     try:
-        report = run(settings, path, resume=resume, console=console)
+        report = run(recipe, path, resume=resume, console=console)
     except (Interrupted, KeyboardInterrupt) as stop:
         _say_how_to_go_on(path, str(stop) or "Ctrl-C", INTERRUPTED)
     except RunFailed as failure:
@@ -119,12 +105,29 @@ def train(
     console.print(f"report: {report}", highlight=False, markup=False, soft_wrap=True)
 
 
-def plan_lines(settings: "Recipe", path: Path) -> list[str]:
+def _recipe_to_train(name: str | None, overrides: list[str], run_dir: Path | None, resume: bool) -> "Recipe":
+    """Return the recipe that was named, or on --resume without a name the run's own."""
+    from rl.recipe import load, resolve
+
+    if resume and run_dir is None:
+        _fail("--resume needs --run-dir, the run to go on with")
+    if name is not None:
+        return load(name, overrides)
+    if run_dir is None:
+        _fail("name a RECIPE (rhythm recipes lists the shipped ones), or go on with a run: --resume --run-dir DIR")
+    if overrides:
+        _fail("--set changes a recipe, but a resumed run goes on with its own; leave --set out")
+    from rl.telemetry.record import read_recipe
+
+    return resolve(read_recipe(run_dir), str(run_dir / "recipe.json"))
+
+
+def plan_lines(recipe: "Recipe", path: Path) -> list[str]:
     """Return what a run of the recipe would do, a line a stage."""
-    lines = [f"run directory: {path}", f"model: {settings.model.name}, {settings.model.dtype}, seed {settings.seed}"]
-    for stage in settings.stages:
+    lines = [f"run directory: {path}", f"model: {recipe.model.name}, {recipe.model.dtype}, seed {recipe.seed}"]
+    for stage in recipe.stages:
         trainer = stage.trainer
-        source, credit = stage.data or settings.data, stage.credit or settings.credit
+        source, credit = stage.data or recipe.data, stage.credit or recipe.credit
         extra = f", credit {credit.kind}" if trainer.kind == "grpo" else ""
         lines.append(
             f"stage {stage.name}: {trainer.kind}, {trainer.steps} steps at {trainer.learning_rate:g}, "

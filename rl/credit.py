@@ -12,9 +12,14 @@ from rl.attention import Rhythm
 
 @dataclass(frozen=True)
 class Credit:
-    """Hold per-token weights, 0 outside the response, and which tokens are anchors, preplan tokens and dominated."""
+    """Hold per-token weights, 0 outside the response, and which tokens are what.
+
+    `selected` tokens are those that the rule gives more than the rest; `anchors` are the top share of FAI, `preplan`
+    that of Delta, `dominated` the anchors that share their gain with an introductory token.
+    """
 
     weights: Float[Tensor, "B T"]
+    selected: Bool[Tensor, "B T"]
     anchors: Bool[Tensor, "B T"]
     preplan: Bool[Tensor, "B T"]
     dominated: Bool[Tensor, "B T"]
@@ -72,7 +77,13 @@ def coupled(
     weights = weights * response
     if normalize:
         weights = weights * (response.sum(-1, keepdim=True) / weights.sum(-1, keepdim=True).clamp_min(1e-9))
-    return Credit(weights=weights, anchors=anchors, preplan=top(delta, response, top_share), dominated=dominated)
+    return Credit(
+        weights=weights,
+        selected=anchors | intro,
+        anchors=anchors,
+        preplan=top(delta, response, top_share),
+        dominated=dominated,
+    )
 
 
 def _shift(signal: Float[Tensor, "B T"], lag: int) -> Float[Tensor, "B T"]:

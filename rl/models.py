@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -127,14 +127,32 @@ def add_lora(
         raise ModelError(f"model.lora.targets: {_first_line(error)}") from None
 
 
+def check_lora(name: str, revision: str | None, **shape: Any) -> None:
+    """Raise ModelError where the model has no modules for LoRA adapters of this shape; builds no weights."""
+    if name == TINY:
+        add_lora(tiny.build_model(0), **shape)
+        return
+    with torch.device("meta"):
+        add_lora(AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(name, revision=revision)), **shape)
+
+
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def end_ids(model: nn.Module) -> list[int]:
+    """Return the tokens at which the model's generation stops."""
+    ids: Any = model.generation_config.eos_token_id  # pyright: ignore
+    return [] if ids is None else list(ids) if isinstance(ids, list) else [int(ids)]
 
 
 def export(model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Write a plain transformers (or PEFT) folder with its tokenizer; it appears whole or not at all."""
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
-    model.save_pretrained(part)  # pyright: ignore
+    own = (
+        {"selected_adapters": ["default"]} if isinstance(model, PeftModel) else {}
+    )  # TRL keeps a reference adapter too
+    model.save_pretrained(part, **own)  # pyright: ignore
     tokenizer.save_pretrained(part)
     part.replace(folder)

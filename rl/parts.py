@@ -1,4 +1,4 @@
-"""From a recipe's sections to what they describe: tasks, models, rubrics, credit, TRL's settings.
+"""From a recipe's sections to what they describe: tasks, models, rubrics, credit, TRL's recipe.
 
 With rl.run the only code that reads recipe sections; everything below takes plain keyword arguments.
 """
@@ -7,10 +7,11 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 from transformers import PreTrainedTokenizerBase
+from trl.trainer.grpo_config import GRPOConfig
+from trl.trainer.sft_config import SFTConfig
 
 from rewards import REWARDS, Rubric
 from rl import credit as credit_rules
@@ -19,6 +20,7 @@ from rl.recipe.sections import (
     Columns,
     Coupled,
     Credit,
+    Data,
     Grpo,
     Hub,
     Jsonl,
@@ -39,16 +41,20 @@ class Plan:
     stage: Stage
     tasks: Sequence[data.Task]
     system: str | None
-    config: Any
+    config: SFTConfig | GRPOConfig
 
 
-def make_plan(settings: Recipe, index: int, tokenizer: PreTrainedTokenizerBase, path: Path) -> Plan:
-    stage = settings.stages[index]
-    source = stage.data or settings.data
+def make_plan(recipe: Recipe, index: int, tokenizer: PreTrainedTokenizerBase, path: Path) -> Plan:
+    """Load and check what stage number index of a recipe needs, for a run in path; writes nothing.
+
+    Raises DataError, ModelError and TrainerError.
+    """
+    stage = recipe.stages[index]
+    source = stage.data or recipe.data
     trainer = stage.trainer
-    tasks = _load_tasks(source, seed=_task_seed(settings.seed, index), traced=isinstance(trainer, Sft))[: source.limit]
-    shape = models.read_shape(settings.model.name, settings.model.revision)
-    _check_layers(stage.credit or settings.credit, shape.num_layers)
+    tasks = _load_tasks(source, seed=_task_seed(recipe.seed, index), traced=isinstance(trainer, Sft))[: source.limit]
+    shape = models.read_shape(recipe.model.name, recipe.model.revision)
+    _check_layers(stage.credit or recipe.credit, shape.num_layers)
     if isinstance(trainer, Sft):
         longest, remedy = (
             min(shape.context, trainer.max_length),
@@ -63,8 +69,10 @@ def make_plan(settings: Recipe, index: int, tokenizer: PreTrainedTokenizerBase, 
                 f"data: {len(tasks)} tasks are fewer than stages.{stage.name}.trainer.prompts_per_step = "
                 f"{trainer.prompts_per_step}; lower it or bring more tasks"
             )
+    if recipe.model.lora:
+        models.check_lora(recipe.model.name, recipe.model.revision, **recipe.model.lora.model_dump())
     try:
-        config = _trl_config(settings, stage, path / "checkpoints" / stage.name)
+        config = _trl_config(recipe, stage, path / "checkpoints" / stage.name)
     except TrainerError as error:
         raise TrainerError(f"stages.{stage.name}.trainer.{error}") from None
     return Plan(stage, tasks, source.system, config)
@@ -81,7 +89,7 @@ def _task_seed(seed: int, stage: int) -> int:
     return (seed * 100 + stage) * 10_000_000
 
 
-def _load_tasks(source: Any, seed: int, traced: bool) -> list[data.Task]:
+def _load_tasks(source: Data, seed: int, traced: bool) -> list[data.Task]:
     match source:
         case ReasoningGym():
             seed = seed if source.seed is None else source.seed
@@ -99,9 +107,9 @@ def _columns(source: Columns) -> data.Columns:
     return data.Columns(source.question, source.answer, source.answer_after, source.completion)
 
 
-def load_model(settings: Recipe, base: str, policy: Path | None) -> nn.Module:
-    """Load what a stage starts from: the base model, or the policy that the stage before it ended with."""
-    section = settings.model
+def load_model(recipe: Recipe, base: str, policy: Path | None) -> nn.Module:
+    """Load the base model, or with policy what a checkpoint or an earlier stage's final folder holds."""
+    section = recipe.model
     whole = policy is not None and section.lora is None
     network = models.load_policy(
         str(policy) if whole else base,
@@ -117,13 +125,13 @@ def load_model(settings: Recipe, base: str, policy: Path | None) -> nn.Module:
     )
 
 
-def _trl_config(settings: Recipe, stage: Stage, folder: Path) -> Any:
+def _trl_config(recipe: Recipe, stage: Stage, folder: Path) -> SFTConfig | GRPOConfig:
     """Return TRL's settings for a stage whose checkpoints go to folder."""
     trainer = stage.trainer
     total = trainer.rollouts_per_step if isinstance(trainer, Grpo) else trainer.batch
     schedule = Schedule(
         folder=folder,
-        seed=settings.seed,
+        seed=recipe.seed,
         steps=trainer.steps,
         learning_rate=trainer.learning_rate,
         schedule=trainer.schedule,
@@ -131,9 +139,9 @@ def _trl_config(settings: Recipe, stage: Stage, folder: Path) -> Any:
         max_grad_norm=trainer.max_grad_norm,
         micro_batch=trainer.micro_batch,
         accumulation=total // trainer.micro_batch,
-        save_every=settings.checkpoints.every,
-        keep=settings.checkpoints.keep,
-        gradient_checkpointing=settings.model.gradient_checkpointing,
+        save_every=recipe.checkpoints.every,
+        keep=recipe.checkpoints.keep,
+        gradient_checkpointing=recipe.model.gradient_checkpointing,
         trl=trainer.trl,
     )
     if isinstance(trainer, Sft):
@@ -151,6 +159,7 @@ def _trl_config(settings: Recipe, stage: Stage, folder: Path) -> Any:
 
 
 def build_rubric(section: Rewards) -> Rubric:
+    """Return the rubric of a recipe's rewards, which checking the recipe has already built once."""
     rewards = {name: REWARDS[name](**part.options) for name, part in section.parts.items()}
     return Rubric(rewards, {name: part.weight for name, part in section.parts.items()}, section.combine)
 

@@ -1,6 +1,6 @@
 """The adapter between TRL's columns and samples: from completions to scores, and what is kept of each rollout."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ class Rollout:
 
 
 @dataclass(frozen=True, slots=True)
-class TracedRollout:
+class KeptRollout:
     """Hold a rollout with what each of its tokens got: sequences as long as token_ids, None where not measured."""
 
     rollout: Rollout
@@ -55,13 +55,15 @@ class RubricReward:
     """Score completions with a rubric, as the one reward function that TRL sees; keeps the batch it scored last.
 
     Completions are decoded from their ids with special tokens kept, since TRL's own text drops them and with them any
-    tag that a tokenizer holds as special (</think>), which would silence every reward.
+    tag that a tokenizer holds as special (</think>), which would silence every reward. `end_ids` are tokens that end a
+    completion beside the tokenizer's own.
     """
 
     __name__ = "total"
 
-    def __init__(self, rubric: Rubric, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, rubric: Rubric, tokenizer: PreTrainedTokenizerBase, end_ids: Collection[int] = ()) -> None:
         self.rubric, self.tokenizer = rubric, tokenizer
+        self.end_ids = [*end_ids, tokenizer.eos_token_id, tokenizer.pad_token_id]
         self.rollouts: list[Rollout] = []
 
     def __call__(
@@ -83,10 +85,9 @@ class RubricReward:
 
     def _rollout(self, messages: list[Message], ids: Sequence[int], question: str, answer: str) -> Rollout:
         tokenizer = self.tokenizer
-        ends = (tokenizer.eos_token_id, tokenizer.pad_token_id)
         kept = list(ids)
-        truncated = not kept or kept[-1] not in ends
-        while kept and kept[-1] in ends:
+        truncated = not kept or kept[-1] not in self.end_ids
+        while kept and kept[-1] in self.end_ids:
             kept.pop()
         text = tokenizer.decode(kept, skip_special_tokens=False)
         assert isinstance(text, str)

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,31 +10,42 @@ from datasets import disable_progress_bars
 from rich.console import Console
 from torch import nn
 from transformers import PreTrainedTokenizerBase, set_seed
+from trl.trainer.sft_config import SFTConfig
 
-from rl import models, recipe, rollouts
+from rl import models, rollouts
 from rl.parts import Plan, build_rubric, credit_settings, load_model, make_plan
-from rl.recipe.sections import Recipe, Sft
+from rl.recipe import dump
+from rl.recipe.sections import Recipe
 from rl.report import write_report
 from rl.telemetry.environment import describe
 from rl.telemetry.progress import ProgressDisplay
 from rl.telemetry.record import RunDirectory, RunError, check_new
 from rl.telemetry.tracking import Tracker
 from rl.telemetry.watch import Watch
-from rl.trainers import Interrupt, fit_grpo, fit_sft, rename
+from rl.trainers import Interrupt, Interrupted, fit_grpo, fit_sft, rename
 
-
-class Interrupted(Exception):  # noqa: N818 - it is no error
-    """Say that a signal stopped the run, and where."""
+__all__ = ["Interrupted", "RunFailed", "train"]
 
 
 class RunFailed(Exception):  # noqa: N818 - the error is its cause
     """Say that training failed; train.log holds the traceback."""
 
 
-FAILURES = (ArithmeticError, AssertionError, LookupError, OSError, RuntimeError, TypeError, ValueError)
+FAILURES = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
-def train(settings: Recipe, path: Path, *, resume: bool, console: Console) -> Path:
+def train(recipe: Recipe, path: Path, *, resume: bool, console: Console) -> Path:
     """Run a recipe's stages in the run directory path and return its report.
 
     Raises RunError, ModelError, DataError and TrainerError before anything is written; Interrupted where a signal
@@ -46,17 +56,18 @@ def train(settings: Recipe, path: Path, *, resume: bool, console: Console) -> Pa
         check_new(path)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise RunError("several processes: this version trains in one process; start rhythm without a launcher")
-    models.check_source(settings.model.name)
-    tokenizer = models.load_tokenizer(settings.model.name, settings.model.revision)
-    plans = [make_plan(settings, index, tokenizer, path) for index in range(len(settings.stages))]
+    models.check_source(recipe.model.name)
+    tokenizer = models.load_tokenizer(recipe.model.name, recipe.model.revision)
+    plans = [make_plan(recipe, index, tokenizer, path) for index in range(len(recipe.stages))]
     start = RunDirectory.resume if resume else RunDirectory.create
-    run = start(path, recipe.dump(settings), describe(settings.seed))
+    run = start(path, dump(recipe), describe(recipe.seed))
     _log_to(run.log)
     progress = ProgressDisplay(console)
     progress.say(f"run directory: {path}")
-    tracker = _tracker(settings, run, progress)
+    tracker = _tracker(recipe, run, progress)
     try:
-        _run_stages(settings, plans, run, tokenizer, progress, tracker)
+        with Interrupt() as interrupt:
+            _run_stages(recipe, plans, run, tokenizer, interrupt, progress, tracker)
     except FAILURES as error:
         logging.getLogger("rhythm").exception("the run failed")
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -65,33 +76,42 @@ def train(settings: Recipe, path: Path, *, resume: bool, console: Console) -> Pa
         progress.end()
         tracker.finish()
         run.close()
-        report = write_report(path)
+        report = _write_report(path, progress)
     return report
 
 
 def _run_stages(
-    settings: Recipe,
+    recipe: Recipe,
     plans: Sequence[Plan],
     run: RunDirectory,
     tokenizer: PreTrainedTokenizerBase,
+    interrupt: Interrupt,
     progress: ProgressDisplay,
     tracker: Tracker,
 ) -> None:
     """Run the stages that have not ended, each from the policy of the one before."""
-    base = models.write_base(settings.model.name, settings.seed, run.checkpoints / "base")
+    base = models.write_base(recipe.model.name, recipe.seed, run.checkpoints / "base")
     ended = [plan.stage.name for plan in plans if run.final_policy(plan.stage.name).is_dir()]
     policy: Path | None = None
     for plan in plans:
         name = plan.stage.name
         final = run.final_policy(name)
         if name not in ended:
+            interrupt.check(f"before {name}")
             checkpoint = run.newest_checkpoint(name)
-            run.rewind(ended, name, run.step_of(checkpoint) if checkpoint else 0)
+            step = run.step_of(checkpoint) if checkpoint else 0
+            run.rewind(ended, name, step)
             if checkpoint:
                 progress.say(f"resuming {name} from {checkpoint.name}")
-            watch = Watch(stage=name, run=run, rename=rename, tokenizer=tokenizer, progress=progress, tracker=tracker)
-            set_seed(settings.seed)
-            trained = _fit(settings, plan, load_model(settings, base, policy), tokenizer, watch, checkpoint)
+            if checkpoint and step >= plan.stage.trainer.steps:  # only the export was missing
+                trained = load_model(recipe, base, checkpoint)
+            else:
+                watch = Watch(
+                    stage=name, run=run, rename=rename, tokenizer=tokenizer, progress=progress, tracker=tracker
+                )
+                set_seed(recipe.seed)
+                model = load_model(recipe, base, policy)
+                trained = _fit(recipe, plan, model, tokenizer, watch, interrupt, checkpoint)
             models.export(trained, tokenizer, final)
             progress.say(f"{name}: the trained policy is in {final}")
             ended.append(name)
@@ -99,66 +119,80 @@ def _run_stages(
 
 
 def _fit(
-    settings: Recipe,
+    recipe: Recipe,
     plan: Plan,
     model: nn.Module,
     tokenizer: PreTrainedTokenizerBase,
     watch: Watch,
+    interrupt: Interrupt,
     resume_from: Path | None,
 ) -> nn.Module:
-    """Train one stage and return its model. Raises Interrupted where a signal stopped it."""
-    stage, interrupt = plan.stage, Interrupt()
+    """Train one stage and return its model. Raises Interrupted where a signal stopped it before its last step."""
+    stage = plan.stage
     common = {"model": model, "tokenizer": tokenizer, "callbacks": [watch, interrupt], "resume_from": resume_from}
     try:
-        if isinstance(stage.trainer, Sft):
+        if isinstance(plan.config, SFTConfig):
             dataset = rollouts.completion_dataset(plan.tasks, plan.system)
             trained = fit_sft(plan.config, dataset=dataset, **common)
         else:
+            rubric = build_rubric(stage.rewards or recipe.rewards)
             trained = fit_grpo(
                 plan.config,
                 dataset=rollouts.prompt_dataset(plan.tasks, plan.system),
-                reward=rollouts.RubricReward(build_rubric(stage.rewards or settings.rewards), tokenizer),
-                credit=credit_settings(stage.credit or settings.credit),
+                reward=rollouts.RubricReward(rubric, tokenizer, models.end_ids(model)),
+                credit=credit_settings(stage.credit or recipe.credit),
                 observer=watch,
-                trace_every=settings.telemetry.samples.every,
-                trace_count=settings.telemetry.samples.count,
+                keep_every=recipe.telemetry.samples.every,
+                keep_count=recipe.telemetry.samples.count,
                 **common,
             )
     finally:
-        interrupt.release()
         watch.progress.end()
-    if interrupt.requested is not None:
-        raise Interrupted(f"{interrupt.requested.name} during {stage.name}")
+    if watch.step < stage.trainer.steps:
+        interrupt.check(f"in step {watch.step} of {stage.name}")
     return trained
 
 
-def _tracker(settings: Recipe, run: RunDirectory, progress: ProgressDisplay) -> Tracker:
-    wandb = settings.telemetry.wandb
+def _tracker(recipe: Recipe, run: RunDirectory, progress: ProgressDisplay) -> Tracker:
+    wandb = recipe.telemetry.wandb
     return Tracker(
         mode=wandb.mode,
         project=wandb.project,
         entity=wandb.entity,
         name=run.path.resolve().name,
         folder=run.path,
-        config=recipe.dump(settings),
+        config=dump(recipe),
         run_id=run.id,
         say=progress.say,
     )
 
 
+def _write_report(path: Path, progress: ProgressDisplay) -> Path:
+    try:
+        return write_report(path)
+    except (OSError, ValueError, LookupError) as error:  # a report can be written again; the run's own error must show
+        progress.say(f"the report could not be written: {error}; try again: rhythm report {path}")
+        return path / "report.html"
+
+
+LIBRARIES = ("py.warnings", "transformers", "trl", "accelerate", "datasets", "peft")
+
+
 def _quiet() -> None:
-    """Keep the libraries' chatter off the terminal; warnings still reach train.log."""
-    transformers.logging.set_verbosity_error()
+    """Keep the libraries' bars and warnings off the terminal; warnings go to train.log once there is one."""
     disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
-    warnings.simplefilter("ignore")
+    transformers.utils.logging.disable_default_handler()
     logging.captureWarnings(True)
+    for name in LIBRARIES:
+        logger = logging.getLogger(name)
+        logger.handlers[:], logger.propagate = [logging.NullHandler()], False
 
 
 def _log_to(path: Path) -> None:
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
-    logger = logging.getLogger("rhythm")
-    logger.handlers[:] = [handler]
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
+    logging.getLogger("rhythm").setLevel(logging.INFO)
+    for name in ("rhythm", *LIBRARIES):
+        logger = logging.getLogger(name)
+        logger.handlers[:], logger.propagate = [handler], False

@@ -1,8 +1,8 @@
 """Attention statistics at the cost of a few diagonals: WAAD and FAI per token, mean distance per head."""
 
 from rl.attention.heads import Head, Heads, probed_layers, select
-from rl.attention.measure import mean_distances, measure
-from rl.attention.probe import DistanceReader, RhythmReader, attention_modules, probe
+from rl.attention.measure import distance_sums, mean_distances, measure
+from rl.attention.probe import DistanceReader, RhythmReader, num_layers, probe
 from rl.attention.rhythm import Rhythm
 
 __all__ = [
@@ -11,9 +11,10 @@ __all__ = [
     "Heads",
     "Rhythm",
     "RhythmReader",
-    "attention_modules",
+    "distance_sums",
     "mean_distances",
     "measure",
+    "num_layers",
     "probe",
     "probed_layers",
     "select",

@@ -39,6 +39,11 @@ def attention_modules(model: nn.Module) -> dict[int, nn.Module]:
     return {int(module.layer_idx): module for module in modules if hasattr(module, "layer_idx")}  # pyright: ignore
 
 
+def num_layers(model: nn.Module) -> int:
+    """Return how many layers the model has, with attention or without."""
+    return int(transformer(model).config.get_text_config().num_hidden_layers)
+
+
 @contextmanager
 def probe(model: nn.Module, layers: Collection[int], reader: Reader) -> Iterator[None]:
     """Feed reader from every forward pass of model inside the context; gradients and outputs are untouched.
@@ -68,7 +73,9 @@ def probe(model: nn.Module, layers: Collection[int], reader: Reader) -> Iterator
         layer = layer_of.get(id(module))
         if layer is not None:
             heard.add(layer)
-            with torch.no_grad():
+            if kwargs.get("s_aux") is not None:
+                raise ValueError(f"{type(network).__name__} has learned attention sinks, whose rows do not sum to 1")
+            with torch.no_grad(), torch.autocast(q.device.type, enabled=False):  # autocast would make the scores bf16
                 reader.read(layer, _attention(module, q.detach(), k.detach(), state["keys"], kwargs))
 
     hook = network.register_forward_pre_hook(before, with_kwargs=True)

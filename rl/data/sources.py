@@ -46,6 +46,8 @@ def from_reasoning_gym(name: str, size: int, seed: int, options: Mapping[str, An
     tasks = []
     for index, row in enumerate(rows):
         question, answer = row["question"], row["answer"]
+        if answer is None:
+            raise DataError(f"data.task: {name} has tasks without one right answer, which no reward here can judge")
         trace = TRACES[name](question, answer, row["metadata"], rng, index / size) if traced else None
         tasks.append(Task(f"{name}[{index}]", question, str(answer), trace))
     return tasks

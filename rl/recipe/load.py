@@ -40,7 +40,7 @@ def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
     layers += [("--set " + text, _parse_override(text)) for text in overrides]
     tree: Tree = {}
     for _, layer in layers:
-        tree = _merge(tree, layer)
+        tree = _merge(_with_kinds(tree), layer)
     return _validate(_with_kinds(tree), layers, name)
 
 
@@ -166,8 +166,10 @@ def _merge_mappings(parent: Tree, child: Tree) -> Tree:
         if value is None:
             merged.pop(key, None)
             continue
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge_mappings(merged[key], value) if both else value
+        below = merged.get(key)
+        merged[key] = (
+            _merge_mappings(below if isinstance(below, dict) else {}, value) if isinstance(value, dict) else value
+        )
     return merged
 
 

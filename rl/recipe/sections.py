@@ -2,16 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Positive = Annotated[int, Field(gt=0)]
-Share = Annotated[float, Field(gt=0, le=1)]
-
-
-class Section(BaseModel):
-    """Refuse unknown keys and silent type conversions; never change after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+from rl.recipe.section import Positive, Section, Share
+from rl.recipe.trainer_sections import AnyTrainer, Grpo, Sft
 
 
 class Lora(Section):
@@ -157,7 +151,7 @@ class Coupled(Section):
     """Share of probed heads, nearest mean distance first, that are local [paper]."""
     global_share: Share = 0.3
     """Share of probed heads, farthest mean distance first, that are global [paper]."""
-    layers: list[Annotated[int, Field(ge=0)]] | None = None
+    layers: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
     """Probed layers; by default five, evenly spaced over the middle third [paper]."""
     reselect_every: Positive = 25
     """Steps between two selections of the local and global heads [ours]."""
@@ -172,71 +166,6 @@ class Coupled(Section):
 
 
 Credit = Annotated[Uniform | Coupled, Field(discriminator="kind")]
-
-
-class Trainer(Section):
-    """What all trainers share."""
-
-    steps: Positive
-    """Optimizer steps."""
-    learning_rate: Annotated[float, Field(gt=0)]
-    """Peak learning rate of AdamW."""
-    schedule: Literal["constant", "constant_with_warmup", "linear", "cosine"] = "constant_with_warmup"
-    """Learning-rate schedule."""
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
-    """Steps in which the learning rate climbs from 0."""
-    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
-    """Gradients are scaled down to this norm."""
-    micro_batch: Positive
-    """Sequences in one forward pass of one device."""
-    trl: dict[str, Any] = {}
-    """Any other field of TRL's config for this trainer, passed through as it is."""
-
-
-class Sft(Trainer):
-    """Supervised fine-tuning on worked completions; the loss is on the completion only."""
-
-    kind: Literal["sft"]
-    learning_rate: Annotated[float, Field(gt=0)] = 2e-5
-    batch: Positive = 64
-    """Sequences in one optimizer step, over all devices."""
-    micro_batch: Positive = 8
-    max_length: Positive = 4096
-    """Longest prompt and completion together, in tokens; a longer one is refused."""
-    order: Literal["shuffled", "given"] = "shuffled"
-    """`given` keeps the order of the data, for a curriculum."""
-
-
-class Grpo(Trainer):
-    """Group-relative policy optimisation (arXiv 2402.03300), on TRL's trainer."""
-
-    kind: Literal["grpo"]
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-6
-    micro_batch: Positive = 8
-    prompts_per_step: Positive = 8
-    """Prompts in one optimizer step, over all devices."""
-    num_generations: Annotated[int, Field(ge=2)] = 8
-    """Completions of one prompt: the group that an advantage is relative to (G)."""
-    max_completion_length: Positive = 1024
-    """Longest completion, in tokens."""
-    temperature: Annotated[float, Field(gt=0)] = 1.0
-    """Temperature of the rollouts."""
-    beta: Annotated[float, Field(ge=0)] = 0.0
-    """Weight of the KL to the stage's first policy; 0 keeps no reference model."""
-    epsilon: Annotated[float, Field(gt=0)] = 0.2
-    """Clip range of the probability ratio."""
-    num_iterations: Positive = 1
-    """Optimisation passes over one batch of rollouts."""
-    loss_type: Literal["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo"] = "dapo"
-    """How token losses become one loss, as TRL defines it."""
-
-    @property
-    def rollouts_per_step(self) -> int:
-        """Count the completions of one optimizer step, over all devices."""
-        return self.prompts_per_step * self.num_generations
-
-
-AnyTrainer = Annotated[Sft | Grpo, Field(discriminator="kind")]
 
 
 class Stage(Section):
@@ -325,7 +254,7 @@ class Recipe(Section):
 
     name: Annotated[str, Field(min_length=1)] = "quickstart"
     """Name of the recipe, shown in reports and on wandb."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of weights, data and sampling."""
     model: Model = Model()
     data: Data = ReasoningGym(size=1024, options=CHAIN_OF_THREE)

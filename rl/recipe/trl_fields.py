@@ -47,6 +47,15 @@ OWNED: dict[str, str | None] = {
     "resume_from_checkpoint": None,
     "push_to_hub": None,
     "log_completions": None,
+    "remove_unused_columns": None,
+    "shuffle_dataset": "order",
+    "save_only_model": None,
+    "eval_strategy": None,
+    "do_eval": None,
+    "enable_jit_checkpoint": None,
+    "auto_find_batch_size": None,
+    "ignore_data_skip": None,
+    "load_best_model_at_end": None,
 }
 
 CONFIG_FILES = {

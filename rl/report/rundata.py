@@ -38,9 +38,12 @@ def read_run(run_dir: Path) -> RunData:
     """Read every file of run_dir that is there."""
     notes: dict[str, str] = {}
     rows = {name: _read_lines(run_dir / f"{name}.jsonl", notes) for name in ("metrics", "samples", "heads")}
+    recipe = _read_object(run_dir / "recipe.json", notes)
+    if not rows["heads"] and rows["metrics"] and _credit_kind(recipe) == "uniform":
+        notes["heads"] = "Uniform credit reads no attention, so there are no heads to show."
     return RunData(
         name=run_dir.resolve().name,
-        recipe=_read_object(run_dir / "recipe.json", notes),
+        recipe=recipe,
         environment=_read_object(run_dir / "environment.json", notes),
         metrics=_merge_steps(rows["metrics"]),
         samples=rows["samples"],
@@ -60,6 +63,11 @@ def by_stage(rows: list[Row]) -> dict[str, list[Row]]:
 def column(rows: list[Row], key: str) -> list[int | float | None]:
     """Return the numbers of one key, None where a row has none."""
     return [number(row.get(key)) for row in rows]
+
+
+def _credit_kind(recipe: Row) -> object:
+    credit = recipe.get("credit")
+    return credit.get("kind") if isinstance(credit, dict) else None
 
 
 def _read_object(path: Path, notes: dict[str, str]) -> Row:

@@ -1,5 +1,6 @@
 """The run directory: what it holds, how it starts, and how it is taken up again."""
 
+import fcntl
 import json
 import secrets
 import shutil
@@ -23,6 +24,11 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lock = (path / ".lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(f"{path}: another process is writing this run; wait for it or stop it") from None
         self.recipe = path / "recipe.json"
         self.environment = path / "environment.json"
         self.checkpoints = path / "checkpoints"
@@ -37,9 +43,11 @@ class RunDirectory:
         check_new(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
-            write_atomically(path / "recipe.json", json.dumps(recipe, indent=2) + "\n")
             known = {"id": secrets.token_hex(6), **environment}
             write_atomically(path / "environment.json", json.dumps(known, indent=2) + "\n")
+            write_atomically(
+                path / "recipe.json", json.dumps(recipe, indent=2) + "\n"
+            )  # last: it makes the folder a run
             return cls(path)
         except OSError as error:
             raise RunError(
@@ -56,10 +64,16 @@ class RunDirectory:
             raise RunError(
                 f"{path}: was started with another recipe ({keys}); leave the recipe out to go on with its own"
             )
-        known = json.loads((path / "environment.json").read_text(encoding="utf-8"))
-        attempts = [*known.get("attempts", []), environment]
-        write_atomically(path / "environment.json", json.dumps({**known, "attempts": attempts}, indent=2) + "\n")
-        return cls(path)
+        try:
+            run = cls(path)
+            known = json.loads(run.environment.read_text(encoding="utf-8"))
+            attempts = [*known.get("attempts", []), environment]
+            write_atomically(run.environment, json.dumps({**known, "attempts": attempts}, indent=2) + "\n")
+        except (OSError, ValueError) as error:
+            if isinstance(error, RunError):
+                raise
+            raise RunError(f"{path}: the run cannot be taken up: {error}") from None
+        return run
 
     @property
     def id(self) -> str:
@@ -104,9 +118,10 @@ class RunDirectory:
         )
 
     def close(self) -> None:
-        """Close the files."""
+        """Close the files and let another process have the run."""
         for writer in (self.metrics, self.samples, self.heads):
             writer.close()
+        self._lock.close()
 
 
 COMPLETE = "complete.json"  # the last file of a checkpoint that is written

@@ -1,37 +1,40 @@
-"""A traced rollout as a row of samples.jsonl."""
+"""A kept rollout as a row of samples.jsonl."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from rl.rollouts import TracedRollout
+from rl.rollouts import KeptRollout
 
 DIGITS = 4  # significant digits of per-token numbers
 
 
-def sample_row(traced: TracedRollout, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+def sample_row(kept: KeptRollout, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     """Return the row: texts, reward by part, advantage, and per token WAAD, FAI and weight (None: not measured)."""
-    rollout = traced.rollout
+    rollout = kept.rollout
     return {
-        "group": traced.group,
+        "group": kept.group,
         "prompt": rollout.prompt,
         "completion": rollout.sample.completion,
         "answer": rollout.sample.answer,
         "reward": {"total": rollout.score.total, **rollout.score.parts},
-        "advantage": traced.advantage,
+        "advantage": kept.advantage,
         "truncated": rollout.sample.truncated,
         "tokens": [str(tokenizer.decode([token])) for token in rollout.token_ids],
-        "waad": _rounded(traced.waad),
-        "fai": _rounded(traced.fai),
-        "weight": _rounded(traced.weights),
-        "anchor": _marked(traced.anchors),
-        "preplan": _marked(traced.preplan),
+        "waad": _rounded(kept.waad),
+        "fai": _rounded(kept.fai),
+        "weight": _rounded(kept.weights),
+        "anchor": _marked(kept.anchors),
+        "preplan": _marked(kept.preplan),
     }
 
 
-def _rounded(values: Sequence[float] | None) -> list[float] | None:
-    return None if values is None else [float(f"{value:.{DIGITS}g}") for value in values]
+def _rounded(values: Sequence[float] | None) -> list[float | None] | None:
+    if values is None:
+        return None
+    return [float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None for value in values]
 
 
 def _marked(flags: Sequence[bool] | None) -> list[int] | None:

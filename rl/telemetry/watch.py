@@ -9,13 +9,15 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from rl.attention import Heads
-from rl.rollouts import TracedRollout
+from rl.rollouts import KeptRollout
 from rl.telemetry.heads import head_rows
-from rl.telemetry.jsonl import write_atomically
+from rl.telemetry.jsonl import read_rows, write_atomically
 from rl.telemetry.progress import ProgressDisplay
 from rl.telemetry.record import COMPLETE, RunDirectory
 from rl.telemetry.samples import sample_row
 from rl.telemetry.tracking import Tracker
+
+TOKENS = "data/tokens/total"
 
 
 class Watch(TrainerCallback):
@@ -33,15 +35,19 @@ class Watch(TrainerCallback):
     ) -> None:
         self.stage, self.run, self.rename, self.tokenizer = stage, run, rename, tokenizer
         self.progress, self.tracker = progress, tracker
-        self._since = time.monotonic()
-        self._tokens = 0.0
+        self._since = self._counted = time.monotonic()
+        self._tokens = self._earlier = 0.0
+        self.step = 0
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Start the clock and the display."""
         self.progress.begin(self.stage, state.max_steps, state.global_step)
-        self._since, self._tokens = time.monotonic(), float(state.num_input_tokens_seen)
+        self._since = self._counted = time.monotonic()
+        rows = [row for row in read_rows(self.run.metrics.path) if row["stage"] == self.stage]
+        self._tokens = next((row[TOKENS] for row in reversed(rows) if row.get(TOKENS) is not None), 0.0)
+        self._earlier = self._tokens - state.num_input_tokens_seen  # TRL's SFT trainer counts anew when it resumes
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Write a step's metrics, on the main process."""
@@ -49,13 +55,15 @@ class Watch(TrainerCallback):
         if not (state.is_world_process_zero and "optimizer/loss/mean" in metrics):
             return
         now = time.monotonic()
-        seconds, self._since = now - self._since, now
-        metrics["time/step/seconds"] = seconds
-        tokens = metrics.get("data/tokens/total")
-        if tokens is not None:
-            metrics["time/tokens/per_second"] = (tokens - self._tokens) / seconds
-            self._tokens = tokens
-        row = {"stage": self.stage, "step": state.global_step, **dict(sorted(metrics.items()))}
+        metrics["time/step/seconds"], self._since = now - self._since, now
+        tokens = (metrics.get(TOKENS) or 0.0) + self._earlier
+        if metrics.get(TOKENS) is not None:
+            metrics[TOKENS] = tokens
+        if tokens > self._tokens:  # a generation may serve several steps: its tokens took all of their time
+            metrics["time/tokens/per_second"] = (tokens - self._tokens) / (now - self._counted)
+            self._tokens, self._counted = tokens, now
+        self.step = state.global_step
+        row = {"stage": self.stage, "step": self.step, **dict(sorted(metrics.items()))}
         self.run.metrics.write(row)
         self.progress.update(row)
         self.tracker.log(row)
@@ -70,7 +78,7 @@ class Watch(TrainerCallback):
         """Write a head selection to heads.jsonl."""
         self.run.heads.write(*({"stage": self.stage, **row} for row in head_rows(step, distances, heads)))
 
-    def saw_rollouts(self, step: int, rollouts: Sequence[TracedRollout]) -> None:
+    def saw_rollouts(self, step: int, rollouts: Sequence[KeptRollout]) -> None:
         """Write rollouts to samples.jsonl."""
         rows = (sample_row(rollout, self.tokenizer) for rollout in rollouts)
         self.run.samples.write(*({"stage": self.stage, "step": step, **row} for row in rows))

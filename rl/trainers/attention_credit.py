@@ -4,11 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
-from rl.attention import Heads, Rhythm, RhythmReader, attention_modules, mean_distances, probe, probed_layers, select
+from rl.attention import Heads, Rhythm, RhythmReader, distance_sums, num_layers, probe, probed_layers, select
 from rl.credit import Credit
 
 
@@ -29,13 +28,8 @@ class AttentionCredit:
     """Select heads on a calibration batch, then read weights off forward passes that run anyway."""
 
     def __init__(self, settings: CreditSettings, model: nn.Module) -> None:
-        layers = sorted(attention_modules(model))
-        if settings.layers is not None and not set(settings.layers) <= set(layers):
-            raise ValueError(
-                f"credit.layers: {list(settings.layers)} are not all among the model's layers 0..{layers[-1]}"
-            )
         self.settings = settings
-        self.layers = tuple(settings.layers) if settings.layers is not None else probed_layers(len(layers))
+        self.layers = tuple(settings.layers or probed_layers(num_layers(model)))
         self.heads: Heads | None = None
         self.selected_at = -1
 
@@ -57,14 +51,9 @@ class AttentionCredit:
 
         `reduce` sums a tensor over ranks. Returns every layer's distances.
         """
-        totals: dict[int, Tensor] = {}
-        for rows in torch.arange(len(input_ids)).split(micro_batch):
-            count = response[rows].sum().double()
-            part = mean_distances(model, input_ids[rows], attention_mask[rows], response[rows])
-            for layer, row in part.items():
-                totals[layer] = totals.get(layer, torch.zeros_like(row, dtype=torch.float64)) + row.double() * count
+        sums = distance_sums(model, input_ids, attention_mask, response, micro_batch=micro_batch)
         tokens = reduce(response.sum().double()).clamp_min(1)
-        distances = {layer: (reduce(total) / tokens).tolist() for layer, total in sorted(totals.items())}
+        distances = {layer: (reduce(total) / tokens).tolist() for layer, total in sums.items()}
         probed = {layer: distances[layer] for layer in self.layers}
         self.heads = select(probed, self.settings.local_share, self.settings.global_share)
         self.selected_at = step
@@ -93,6 +82,6 @@ class AttentionCredit:
         self.selected_at = int(state["selected_at"])
 
 
-def completion_part(rhythm: Rhythm, length: int) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B C"]]:
-    """Return WAAD and FAI of the last length tokens, which hold the completions."""
-    return rhythm.waad[:, -length:], rhythm.fai[:, -length:]
+def last_tokens(rhythm: Rhythm, length: int) -> Rhythm:
+    """Return the rhythm of the last length tokens, which hold the completions."""
+    return Rhythm(rhythm.waad[:, -length:], rhythm.fai[:, -length:])

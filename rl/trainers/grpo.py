@@ -17,8 +17,8 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 
 from rl.attention import Rhythm
 from rl.credit import Credit
-from rl.rollouts import RubricReward, TracedRollout
-from rl.trainers.attention_credit import AttentionCredit, CreditSettings, completion_part
+from rl.rollouts import KeptRollout, RubricReward
+from rl.trainers.attention_credit import AttentionCredit, CreditSettings, last_tokens
 from rl.trainers.observer import Observer
 from rl.trainers.state import rollouts_from_json, rollouts_to_json
 
@@ -43,13 +43,13 @@ class GrpoTrainer(GRPOTrainer):
         args: GRPOConfig,
         credit: CreditSettings | None,
         observer: Observer,
-        trace_every: int,
-        trace_count: int,
+        keep_every: int,
+        keep_count: int,
         **kwargs: Any,
     ) -> None:
         super().__init__(reward_funcs=[reward], args=args, **kwargs)  # pyright: ignore
         self.reward, self.observer = reward, observer
-        self.trace_every, self.trace_count = trace_every, trace_count
+        self.keep_every, self.keep_count = keep_every, keep_count
         self.credit = None if credit is None else AttentionCredit(credit, self.model)
         self._probe_next = False
         self._rhythm: Rhythm | None = None
@@ -103,8 +103,7 @@ class GrpoTrainer(GRPOTrainer):
         reader = self.credit.reader(_response(attention_mask, logits_to_keep))
         with self.credit.probe(model, reader):
             outputs = call(model, input_ids, attention_mask, logits_to_keep, *args, **kwargs)
-        waad, fai = completion_part(reader.rhythm(), logits_to_keep)
-        self._rhythm = Rhythm(waad, fai)
+        self._rhythm = last_tokens(reader.rhythm(), logits_to_keep)
         if self._micro_batch is not None:
             self._weigh(self._micro_batch, self._take_rhythm())
         return outputs
@@ -118,7 +117,7 @@ class GrpoTrainer(GRPOTrainer):
         self._micro_batch = None
         if training:
             self._count_credit(inputs)
-            self._trace(inputs)
+            self._keep(inputs)
         return loss
 
     def _select_heads_if_due(self, model: nn.Module, ids: Tensor, mask: Tensor, completion_length: int) -> None:
@@ -146,6 +145,7 @@ class GrpoTrainer(GRPOTrainer):
         batch["advantages"] = batch["sequence_advantages"].unsqueeze(1) * credit.weights
         batch |= {"weights": credit.weights, "waad": rhythm.waad, "fai": rhythm.fai}
         batch |= {"anchors": credit.anchors, "preplan": credit.preplan, "dominated": credit.dominated}
+        batch["selected"] = credit.selected
 
     def _count_credit(self, inputs: Batch) -> None:
         if "weights" in inputs:
@@ -163,20 +163,20 @@ class GrpoTrainer(GRPOTrainer):
             self._credit_sums.zero_()
         super().log(logs, start_time)
 
-    def _trace(self, inputs: Batch) -> None:
+    def _keep(self, inputs: Batch) -> None:
         step = self.state.global_step + 1
-        due = step == 1 or step % self.trace_every == 0 or step == self.state.max_steps
+        due = step == 1 or step % self.keep_every == 0 or step == self.state.max_steps
         if not (due and self.accelerator.is_main_process):
             return
-        traced = [
-            self._traced(inputs, index, row)
+        kept = [
+            self._kept(inputs, index, row)
             for index, row in sorted(enumerate(inputs["row"].tolist()), key=lambda pair: pair[1])
-            if row < self.trace_count
+            if row < self.keep_count
         ]
-        if traced:
-            self.observer.saw_rollouts(step, traced)
+        if kept:
+            self.observer.saw_rollouts(step, kept)
 
-    def _traced(self, inputs: Batch, index: int, row: int) -> TracedRollout:
+    def _kept(self, inputs: Batch, index: int, row: int) -> KeptRollout:
         rollout = self.reward.rollouts[row]
         length = len(rollout.token_ids)
         seen = {
@@ -184,7 +184,7 @@ class GrpoTrainer(GRPOTrainer):
             for key in ("waad", "fai", "weights", "anchors", "preplan")
         }
         advantage = inputs["sequence_advantages"][index].item()
-        return TracedRollout(rollout=rollout, group=row // self.num_generations, advantage=advantage, **seen)
+        return KeptRollout(rollout=rollout, group=row // self.num_generations, advantage=advantage, **seen)
 
     def _get_train_sampler(self, dataset: Any = None) -> Any:
         self._sampler = super()._get_train_sampler(dataset)
@@ -222,14 +222,14 @@ class GrpoTrainer(GRPOTrainer):
         self.reward.rollouts = rollouts_from_json(state["rollouts"])
         self._buffered_inputs = _unflatten(load_file(stem.with_suffix(".safetensors"), str(self.accelerator.device)))
         # The sampler draws one permutation an epoch from a generator of its own, which starts anew in a resumed run.
-        for _ in range(math.floor(self.state.epoch or 0)):
+        for _ in range(math.floor(self.state.epoch or 0) if self._sampler.shuffle else 0):
             torch.randperm(self._sampler.num_samples, generator=self._sampler.generator)
 
 
 # Means over response tokens, by metric name.
 CREDIT_METRICS = {
     "credit/weight/mean": lambda batch: batch["weights"],
-    "credit/selected/share": lambda batch: batch["weights"] > 1,
+    "credit/selected/share": lambda batch: batch["selected"],
     "credit/anchor/share": lambda batch: batch["anchors"],
     "credit/dominated/share": lambda batch: batch["dominated"],
     "attention/waad/mean": lambda batch: batch["waad"],

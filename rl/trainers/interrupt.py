@@ -1,41 +1,51 @@
 """Ctrl-C and SIGTERM stop a run at the end of its step, with a checkpoint."""
 
+import os
 import signal
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+class Interrupted(Exception):  # noqa: N818 - it is no error
+    """Say that a signal stopped the run, and where."""
+
+
 class Interrupt(TrainerCallback):
-    """Ask the trainer to save and stop at the next step boundary; a second signal stops at once."""
+    """Take over the signals inside its `with` block; as a trainer's callback, save and stop at the next step boundary.
+
+    A second signal stops at once, with KeyboardInterrupt.
+    """
 
     def __init__(self) -> None:
-        self.requested: signal.Signals | None = None
+        self._requested: signal.Signals | None = None
         self._before: dict[signal.Signals, Any] = {}
 
-    def _request(self, number: int, _: FrameType | None) -> None:
-        if self.requested is not None:
-            raise KeyboardInterrupt
-        self.requested = signal.Signals(number)
-        print("\nStopping after this step, with a checkpoint; once more stops at once.", flush=True)
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Take over the signals while the trainer runs."""
+    def __enter__(self) -> Self:
         self._before = {number: signal.signal(number, self._request) for number in SIGNALS}
+        return self
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Stop here if asked to."""
-        if self.requested is not None:
-            control.should_save = True
-            control.should_training_stop = True
-
-    def release(self) -> None:
-        """Give the signals back, however the training ended."""
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        self._before = {}
+
+    def _request(self, number: int, _: FrameType | None) -> None:
+        if self._requested is not None:
+            raise KeyboardInterrupt
+        self._requested = signal.Signals(number)
+        os.write(
+            2, b"\nstopping after this step, with a checkpoint; once more stops at once\n"
+        )  # print is not reentrant
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Save and stop here if asked to."""
+        if self._requested is not None:
+            control.should_save = control.should_training_stop = True
+
+    def check(self, where: str) -> None:
+        """Raise Interrupted where a signal has come."""
+        if self._requested is not None:
+            raise Interrupted(f"{self._requested.name} {where}")

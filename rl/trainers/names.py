@@ -39,10 +39,10 @@ NAMES: dict[str, str | None] = {
 
 
 def rename(logs: Mapping[str, object]) -> dict[str, float | None]:
-    """Return logs under our names; a name that we have no word for goes under `trl/`, not-a-number becomes None."""
+    """Return logs under our names; unknown ones go under `trl/`, and what is no finite number becomes None."""
     renamed: dict[str, float | None] = {}
     for key, value in logs.items():
         name = NAMES.get(key, key if key.count("/") == 2 else f"trl/{key}")
         if name is not None and isinstance(value, int | float | None):
-            renamed[name] = None if value is None or math.isnan(value) else value
+            renamed[name] = value if value is not None and math.isfinite(value) else None
     return renamed

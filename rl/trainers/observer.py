@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from rl.attention import Heads
-from rl.rollouts import TracedRollout
+from rl.rollouts import KeptRollout
 
 
 class Observer(Protocol):
@@ -13,5 +13,5 @@ class Observer(Protocol):
     def saw_heads(self, step: int, distances: Mapping[int, Sequence[float]], heads: Heads) -> None:
         """Take a head selection: mean distance per layer and head, and which heads were chosen."""
 
-    def saw_rollouts(self, step: int, rollouts: Sequence[TracedRollout]) -> None:
+    def saw_rollouts(self, step: int, rollouts: Sequence[KeptRollout]) -> None:
         """Take some of the rollouts that a step trained on."""

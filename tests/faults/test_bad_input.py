@@ -88,6 +88,12 @@ CASES = {
         ["train", "quickstart", "--set", "model.name=no/such-model"],
         "cannot load a tokenizer from no/such-model",
     ),
+    "lora targets": (
+        ["train", "quickstart", "--set", "model.lora.targets=[nonsense]"],
+        "model.lora.targets: ",
+    ),
+    "huge seed": (["check", "quickstart", "--set", "seed=99999999999"], "seed: should be less than 4294967296"),
+    "no layers": (["check", "quickstart", "--set", "credit.layers=[]"], "credit.layers: "),
     "layer beyond": (
         ["train", "quickstart", "--set", "credit.layers=[9]"],
         "credit.layers: [9] are beyond the model's layers 0..5",

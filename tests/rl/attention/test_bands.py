@@ -1,6 +1,5 @@
 """Golden numbers by hand, and the banded forms against the definitions on random shapes."""
 
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -79,24 +78,3 @@ def test_heads_keep_their_key_heads() -> None:
     whole, _ = row_moments(attention)
     part, _ = row_moments(attention.of([5, 2, 0]))
     torch.testing.assert_close(part, whole[:, [5, 2, 0]])
-
-
-@pytest.mark.parametrize("length", [512, 1024, 2048])
-def test_no_tile_grows_with_the_square_of_the_length(length: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    largest = 0
-    tile = bands._tile
-
-    def measured(*args):
-        nonlocal largest
-        scores, distance = tile(*args)
-        largest = max(largest, scores.numel())
-        return scores, distance
-
-    monkeypatch.setattr(bands, "_tile", measured)
-    attention = Attention(
-        q=torch.randn(1, 1, length, 4), k=torch.randn(1, 1, length, 4), keys=torch.ones(1, length).bool(), scale=0.5
-    )
-    lse, _ = row_moments(attention)
-    bands.waad(attention, lse, 10)
-    bands.fai(attention, lse, torch.ones(1, length).bool(), (10, 100))
-    assert largest <= bands.TILE * (bands.TILE + 100)

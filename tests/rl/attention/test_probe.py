@@ -1,13 +1,18 @@
 """What the probe reads off a real forward pass is what eager attention computes, and reading changes nothing."""
 
+from typing import Any
+
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from reference import dense, models
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from rl.attention import Heads, Rhythm, RhythmReader, mean_distances, measure, probe
+from rl.attention.bands import Attention
+from rl.credit import coupled
 
 HEADS = Heads(local=((0, 0), (1, 3), (2, 1)), global_=((0, 2), (2, 3)))
 
@@ -142,4 +147,72 @@ def test_a_layer_that_bypasses_the_interface_is_named() -> None:
     ids, mask, response = batch()
     model.model.layers[1].self_attn.forward = lambda hidden_states, **_: (hidden_states, None)
     with pytest.raises(ValueError, match=r"layers \[1\] of Qwen3ForCausalLM bypass"):
+        mean_distances(model, ids, mask, response)
+
+
+class Exactly(RhythmReader):
+    """Keep the queries and keys that were read, so that the definitions can be computed from the very same."""
+
+    def read(self, layer: int, attention: Attention) -> None:
+        self.seen = {**getattr(self, "seen", {}), layer: attention}
+        super().read(layer, attention)
+
+
+@pytest.mark.parametrize("how", ["bfloat16", "float16", "autocast"])
+def test_low_precision_models_are_read_in_float32(how: str) -> None:
+    """Sums stay in float32 whatever the model runs in: no token may be selected differently from the dense form."""
+    model = models.build("qwen3")
+    if how != "autocast":
+        model = model.to(getattr(torch, how))
+    ids, mask, response = batch()
+    rows = response.bool()
+    reader = Exactly(HEADS, rows, 10, (5, 20))
+    with (
+        torch.no_grad(),
+        torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"),
+        probe(model, [0, 1, 2], reader),
+    ):
+        model(input_ids=ids, attention_mask=mask)
+    assert reader.seen[0].q.dtype is not torch.float32 or how == "autocast"
+    maps = {layer: dense.attention_map(attention) for layer, attention in reader.seen.items()}
+    near = torch.stack([dense.waad(maps[layer][:, head], 10) for layer, head in HEADS.local]).mean(0) * rows
+    far = torch.stack([dense.fai(maps[l][:, h : h + 1], rows, (5, 20))[:, 0] for l, h in HEADS.global_]).mean(0) * rows  # noqa: E741
+    rhythm = reader.rhythm()
+    torch.testing.assert_close(rhythm.waad.double(), near, atol=2e-4, rtol=0)
+    torch.testing.assert_close(rhythm.fai.double(), far, atol=1e-9, rtol=1e-5)
+    exact = coupled(Rhythm(near.float(), far.float()), rows)
+    assert torch.equal(coupled(rhythm, rows).weights, exact.weights)
+
+
+class Largest(TorchDispatchMode):
+    """Remember the largest tensor that any operation makes."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for value in out if isinstance(out, tuple | list) else [out]:
+            if isinstance(value, torch.Tensor):
+                self.elements = max(self.elements, value.numel())
+        return out
+
+
+def test_no_tensor_grows_with_the_square_of_the_length() -> None:
+    """Neither reading nor selecting makes a T x T map, or the logits of every token."""
+    model = models.build("qwen3")
+    for length in (512, 1024):
+        ids = torch.randint(3, 64, (1, length), generator=torch.Generator().manual_seed(1))
+        ones = torch.ones_like(ids)
+        with Largest() as largest:
+            measure(model, ids, ones, ones)
+        assert largest.elements < 4 * 128 * 300 < length * length or length == 512
+
+
+def test_learned_sinks_are_refused() -> None:
+    model = models.build("qwen3")
+    ids, mask, response = batch()
+    attention = model.model.layers[1].self_attn
+    forward = type(attention).forward
+    attention.forward = lambda *args, **kwargs: forward(attention, *args, s_aux=torch.zeros(4), **kwargs)
+    with pytest.raises(ValueError, match="learned attention sinks"):
         mean_distances(model, ids, mask, response)

@@ -98,6 +98,12 @@ def test_null_takes_a_parents_key_away(tmp_path: Path) -> None:
     assert recipe.model.lora is None
 
 
+def test_another_kind_starts_anew_though_the_parents_was_not_said(tmp_path: Path) -> None:
+    write(tmp_path, "credit: {gain: 3.0, window: null}", "parent.yaml")
+    assert load(write(tmp_path, "base: parent.yaml")).credit.gain == 3.0
+    assert load(write(tmp_path, "base: parent.yaml\ncredit: {kind: uniform}")).credit.kind == "uniform"
+
+
 def test_base_may_be_a_shipped_recipe(tmp_path: Path) -> None:
     assert load(write(tmp_path, "base: quickstart\nseed: 9")).seed == 9
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import trl
+from transformers import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from rewards import Rubric
@@ -79,8 +80,8 @@ def trainer(
         args=arguments(folder, **changes),
         credit=credit,
         observer=seen or Seen(),
-        trace_every=1,
-        trace_count=8,
+        keep_every=1,
+        keep_count=8,
         model=model or tiny.build_model(0),
         train_dataset=prompt_dataset(TASKS, None),
         processing_class=tokenizer,
@@ -156,7 +157,7 @@ def test_credit_changes_training(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("num_iterations", [1, 2])
-def test_traced_weights_are_those_of_a_measurement(tmp_path: Path, num_iterations: int) -> None:
+def test_kept_weights_are_those_of_a_measurement(tmp_path: Path, num_iterations: int) -> None:
     """What rides on the training forward, or on the old log-probs' pass, is what measure says of the same policy."""
     seen = Seen()
     policy = trainer(tmp_path, CREDIT, seen, max_steps=1, num_iterations=num_iterations)
@@ -164,31 +165,53 @@ def test_traced_weights_are_those_of_a_measurement(tmp_path: Path, num_iteration
     policy.train()
     (step, heads), (first, rollouts) = seen.heads[0], seen.rollouts[0]
     assert (step, first, len(rollouts)) == (1, 1, 8)
+    check_against_measure(rollouts, before, heads)
+
+
+def check_against_measure(rows: list, model: Any, heads: Heads) -> None:
+    """Compare what rollouts were kept with against what measure says of them under model."""
     tokenizer = tiny.build_tokenizer()
-    for traced in rollouts:
-        messages = [{"role": "user", "content": traced.rollout.prompt}]
+    for kept in rows:
+        messages = [{"role": "user", "content": kept.rollout.prompt}]
         prompt_ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
-        ids = torch.tensor([[*prompt_ids, *traced.rollout.token_ids]])
+        ids = torch.tensor([[*prompt_ids, *kept.rollout.token_ids]])
         response = torch.zeros_like(ids)
         response[:, len(prompt_ids) :] = 1
-        rhythm = measure(before, ids, torch.ones_like(ids), response, heads=heads, horizon=(3, 20))
-        credit = coupled(rhythm, response.bool())
+        rhythm = measure(model, ids, torch.ones_like(ids), response, heads=heads, horizon=(3, 20))
         part = slice(len(prompt_ids), None)
-        torch.testing.assert_close(torch.tensor(traced.waad), rhythm.waad[0, part], atol=1e-4, rtol=0)
-        torch.testing.assert_close(torch.tensor(traced.fai), rhythm.fai[0, part], atol=1e-6, rtol=1e-4)
-        assert traced.weights == credit.weights[0, part].tolist()
+        torch.testing.assert_close(torch.tensor(kept.waad), rhythm.waad[0, part], atol=1e-4, rtol=0)
+        torch.testing.assert_close(torch.tensor(kept.fai), rhythm.fai[0, part], atol=1e-6, rtol=1e-4)
+        assert kept.weights == coupled(rhythm, response.bool()).weights[0, part].tolist()
 
 
-def test_the_reference_pass_is_not_probed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("num_iterations", [1, 2])
+def test_the_reference_pass_is_not_probed(tmp_path: Path, num_iterations: int) -> None:
+    """At the third step the policy has left its reference: what was read is the policy's, at the time it generated."""
     seen = Seen()
-    base = tmp_path / "base"
-    tiny.build_model(0).save_pretrained(base)
-    model = type(tiny.build_model(0)).from_pretrained(base)
-    policy = trainer(tmp_path / "run", CREDIT, seen, model=model, beta=0.1, max_steps=2)
+    tiny.build_model(0).save_pretrained(tmp_path / "base")
+    model = type(tiny.build_model(0)).from_pretrained(tmp_path / "base")
+    steps = {"beta": 0.01, "max_steps": 3, "num_iterations": num_iterations, "learning_rate": 1e-2}
+    policy = trainer(tmp_path / "run", CREDIT, seen, model=model, **steps)
+    then: list[Any] = []
+    policy.add_callback(_policy_reader(2, then))
     policy.train()
-    assert policy.ref_model is not None
-    assert [step for step, _ in seen.rollouts] == [1, 2]
-    assert all(len(traced.weights) == len(traced.rollout.token_ids) for _, rows in seen.rollouts for traced in rows)
+    assert policy.ref_model is not None and not same(weights_of(policy), dict(policy.ref_model.state_dict()))
+    assert [step for step, _ in seen.rollouts] == [1, 2, 3]
+    check_against_measure(seen.rollouts[2][1], then[0], seen.heads[-1][1])
+    with pytest.raises(AssertionError):
+        check_against_measure(seen.rollouts[2][1], policy.ref_model, seen.heads[-1][1])
+
+
+def _policy_reader(step: int, then: list[Any]) -> TrainerCallback:
+    """Keep a copy of the policy as it is after a step."""
+
+    class Reader(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+            if state.global_step == step:
+                then.append(tiny.build_model(0))
+                then[0].load_state_dict(model.state_dict())
+
+    return Reader()
 
 
 def test_heads_are_selected_again_when_due(tmp_path: Path) -> None:
@@ -214,9 +237,7 @@ def test_a_batch_of_eight_is_four_twice(tmp_path: Path, credit: CreditSettings |
     assert gradients[0][0] > 0
 
 
-def _gradient_reader(norms: list[float]) -> Any:
-    from transformers import TrainerCallback
-
+def _gradient_reader(norms: list[float]) -> TrainerCallback:
     class Reader(TrainerCallback):
         def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
             norms.extend(float(p.grad.double().norm()) for p in model.parameters() if p.grad is not None)
