@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: quickstart test lint bench install report clean prerequisites
+.PHONY: quickstart test lint bench install clean prerequisites
 .DEFAULT_GOAL := quickstart
 
 quickstart: install

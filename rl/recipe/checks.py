@@ -1,9 +1,13 @@
 """What a recipe may get wrong though every key of it is well-formed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import ValidationError
 
 from rewards import REWARDS, Reward, Rubric
 from rl.recipe.faults import suggestion
+from rl.recipe.section import Section
 from rl.recipe.sections import Columns, Data, Grpo, ReasoningGym, Recipe, Rewards, Sft, Stage
 from rl.recipe.trl_fields import reason_to_refuse
 
@@ -14,6 +18,27 @@ TRACED_TASKS = ("chain_sum",)
 def check(recipe: Recipe) -> list[tuple[list[str | int], str]]:
     """Return (path, reason) for every fault that shows only when sections are seen together."""
     return list(_faults(recipe))
+
+
+def check_parts(tree: Mapping[str, Any]) -> list[tuple[list[str | int], str]]:
+    """Return what `check` would say of those sections of a recipe that are well-formed though others are not."""
+    found: list[tuple[list[str | int], str]] = []
+    rewards = _section(Rewards, tree.get("rewards"))
+    if isinstance(rewards, Rewards):
+        found += [(["rewards", *path], reason) for path, reason in _rubric_faults(rewards)]
+    stages = tree.get("stages")
+    for index, entry in enumerate(stages if isinstance(stages, list) else []):
+        stage = _section(Stage, entry)
+        if isinstance(stage, Stage):
+            found += [(["stages", index, *path], reason) for path, reason in _trainer_faults(stage)]
+    return found
+
+
+def _section(section: type[Section], value: object) -> Section | None:
+    try:
+        return None if value is None else section.model_validate(value)
+    except ValidationError:
+        return None
 
 
 def _faults(recipe: Recipe) -> Iterator[tuple[list[str | int], str]]:

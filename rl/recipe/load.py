@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from rl.recipe.checks import check
+from rl.recipe.checks import check, check_parts
 from rl.recipe.faults import Fault, RecipeError, holds, suggestion, validation_faults
 from rl.recipe.sections import Recipe
 
@@ -183,7 +183,7 @@ def _validate(tree: Tree, layers: Sequence[tuple[str, Tree]], name: str) -> Reci
         recipe = Recipe.model_validate(tree)
         found = check(recipe)
     except ValidationError as error:
-        recipe, found = None, validation_faults(error, tree, Recipe)
+        recipe, found = None, validation_faults(error, tree, Recipe) + check_parts(tree)
     if found or recipe is None:
         raise RecipeError(_locate(found, names, layers, name))
     return recipe

@@ -1,4 +1,4 @@
-"""What the quickstart takes and earns: wall time of the command, and GRPO's reward, on seeds 0, 1, 2, one after another.
+"""What the quickstart takes and earns: wall time of the command, and GRPO's reward, on seeds 0, 1, 2 in turn.
 
     python tests/benchmarks/bench_quickstart.py [--seeds 0 1 2]
 
@@ -39,9 +39,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for seed in seeds:
             found = run(seed, Path(folder))
-            print(
-                f"{seed:>4} {found['seconds']:>8.1f} {found['first']:>9.3f} {found['last']:>9.3f} {found['rise']:>+7.3f}"
-            )
+            rewards = f"{found['first']:>9.3f} {found['last']:>9.3f} {found['rise']:>+7.3f}"
+            print(f"{seed:>4} {found['seconds']:>8.1f} {rewards}")
             figures |= {f"{name}.{seed}": round(value, 3) for name, value in found.items()}
     print(json.dumps({"benchmark": "quickstart", "cores": os.cpu_count(), **figures}))
 

@@ -4,8 +4,10 @@ import torch
 from transformers import (
     AutoModelForCausalLM,
     Gemma2Config,
+    Gemma3TextConfig,
     LlamaConfig,
     MistralConfig,
+    Phi3Config,
     PreTrainedModel,
     Qwen2Config,
     Qwen3Config,
@@ -25,6 +27,8 @@ SHAPE = {
     "eos_token_id": 2,
 }
 
+LOCAL_GLOBAL = ["sliding_attention", "full_attention", "sliding_attention"]
+
 # Gemma 2 under sdpa leaves its softcap out, so only eager shows it.
 CONFIGS = {
     "qwen2": (Qwen2Config, {}, "sdpa"),
@@ -32,6 +36,12 @@ CONFIGS = {
     "llama": (LlamaConfig, {}, "sdpa"),
     "mistral": (MistralConfig, {"sliding_window": 9}, "sdpa"),
     "gemma2": (Gemma2Config, {"sliding_window": 9, "attn_logit_softcapping": 2.0, "query_pre_attn_scalar": 8}, "eager"),
+    "gemma3": (
+        Gemma3TextConfig,
+        {"sliding_window": 9, "query_pre_attn_scalar": 8, "layer_types": LOCAL_GLOBAL},
+        "sdpa",
+    ),
+    "phi3": (Phi3Config, {}, "sdpa"),
 }
 
 

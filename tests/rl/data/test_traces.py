@@ -10,6 +10,7 @@ from rewards.answer import Answer
 from rewards.format import Format
 from rl.data.sources import from_reasoning_gym
 from rl.data.traces import FIRST_PART, TRACES
+from rl.recipe.checks import TRACED_TASKS
 
 OPTIONS = {"min_terms": 3, "max_terms": 4, "min_digits": 1, "max_digits": 1}
 TASKS = from_reasoning_gym("chain_sum", 2000, 0, OPTIONS, traced=True)
@@ -47,6 +48,10 @@ def test_equations_are_right_but_for_turns_that_are_mended() -> None:
 def test_traces_are_varied() -> None:
     openings = Counter(re.split(r"[\d.]", task.completion)[0] for task in TASKS)
     assert len(openings) >= 10 and max(openings.values()) < 0.2 * len(TASKS)
+
+
+def test_checks_know_which_tasks_have_traces() -> None:
+    assert set(TRACED_TASKS) == set(TRACES)
 
 
 def test_a_task_of_another_kind_is_refused() -> None:

@@ -172,6 +172,11 @@ def test_all_faults_come_at_once_and_name_their_file(tmp_path: Path) -> None:
     )
 
 
+def test_a_misspelt_key_hides_no_other_fault() -> None:
+    said = faults("quickstart", "sed=1", "rewards.parts.anwser.weight=1", "stages.grpo.trainer.trl.top_kk=1")
+    assert [fault.split(":")[0] for fault in said] == ["rewards.parts.anwser", "sed", "stages.grpo.trainer.trl.top_kk"]
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
