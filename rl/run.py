@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 import transformers
 from datasets import disable_progress_bars
 from rich.console import Console
@@ -57,6 +58,8 @@ def train(recipe: Recipe, path: Path, *, resume: bool, console: Console) -> Path
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise RunError("several processes: this version trains in one process; start rhythm without a launcher")
     models.check_source(recipe.model.name)
+    if recipe.model.name == models.TINY:  # too small to share: on a busy machine threads would wait for each other
+        torch.set_num_threads(1)
     tokenizer = models.load_tokenizer(recipe.model.name, recipe.model.revision)
     plans = [make_plan(recipe, index, tokenizer, path) for index in range(len(recipe.stages))]
     start = RunDirectory.resume if resume else RunDirectory.create

@@ -1,4 +1,7 @@
-"""Shared by all tests: shapes are checked at run time, and nothing reaches for a hub or a wandb account."""
+"""Shared by all tests: shapes are checked at run time, and nothing reaches for a hub or a wandb account.
+
+Two workers share the cores, so every process keeps to one thread.
+"""
 
 import os
 from pathlib import Path
@@ -6,7 +9,7 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-os.environ.update(HF_HUB_OFFLINE="1", WANDB_MODE="offline", TOKENIZERS_PARALLELISM="false")
+os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", WANDB_MODE="offline", TOKENIZERS_PARALLELISM="false")
 os.environ.pop("WANDB_API_KEY", None)
 install_import_hook(["rl.attention", "rl.credit", "rl.trainers.attention_credit"], "beartype.beartype")
 
