@@ -1,5 +1,6 @@
 """The command `rhythm`: parses, imports what a command needs when it runs, prints errors without a traceback."""
 
+import os
 import shlex
 import sys
 from datetime import datetime
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from rl.recipe import Recipe
 
 app = typer.Typer(
@@ -84,14 +87,12 @@ def train(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and write nothing.")] = False,
 ) -> None:
     """Run RECIPE from data to report."""
-    from rich.console import Console
-
     recipe = _recipe_to_train(name, overrides or [], run_dir if resume else None, resume)
     path = run_dir or Path("runs") / f"{recipe.name}-{datetime.now():%Y%m%d-%H%M%S}"
-    console = Console()
+    console = _patient_console()
     if dry_run:
         for line in plan_lines(recipe, path):
-            console.print(line, highlight=False, markup=False)
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
         return
     with console.status("loading"):
         from rl.run import Interrupted, RunFailed
@@ -143,7 +144,22 @@ def report(run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="A run di
     from rl.telemetry.record import read_recipe
 
     read_recipe(run_dir)
-    typer.echo(f"report: {write_report(run_dir)}")
+    try:
+        typer.echo(f"report: {write_report(run_dir)}")
+    except OSError as error:
+        _fail(f"{error.filename or run_dir}: cannot be read or written: {error.strerror}")
+
+
+def _patient_console() -> "Console":
+    """Return a console that falls silent when nobody reads it any more: a lost pager must not cost a run."""
+    from rich.console import Console
+
+    class PatientConsole(Console):
+        def on_broken_pipe(self) -> None:
+            self.quiet = True
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    return PatientConsole()
 
 
 def _say_how_to_go_on(path: Path, reason: str, code: int) -> NoReturn:

@@ -8,8 +8,10 @@ from typing import Any, Literal
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils.import_utils import is_flash_attn_2_available
 
 from rl import tiny
 
@@ -26,7 +28,10 @@ def check_source(name: str) -> None:
     """Raise ModelError where name is a local folder that holds no model; hub names are checked when they are loaded."""
     if name == TINY:
         return
-    folder = Path(name).expanduser()
+    try:
+        folder = Path(name).expanduser()
+    except RuntimeError as error:
+        raise ModelError(f"model.name: {name}: {error}") from None
     if not folder.is_dir():
         if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1 or folder.exists():
             raise ModelError(f"model.name: {name} is no folder; name a model folder, a hub model, or {TINY}")
@@ -37,6 +42,18 @@ def check_source(name: str) -> None:
         raise ModelError(f"model.name: {name} has no config.json; it should be a folder that save_pretrained wrote")
     if not any(any(folder.glob(pattern)) for pattern in WEIGHTS):
         raise ModelError(f"model.name: {name} has a config.json but no weights (*.safetensors); copy them there")
+    for file in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(file, framework="pt"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise ModelError(f"model.name: {file} is no whole safetensors file ({error}); copy it again") from None
+
+
+def check_attention(implementation: str) -> None:
+    """Raise ModelError where an attention implementation is not installed."""
+    if implementation == "flash_attention_2" and not is_flash_attn_2_available():
+        raise ModelError("model.attention: flash_attention_2 is not installed here; use sdpa, or install flash-attn")
 
 
 def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenizerBase:
@@ -98,7 +115,7 @@ def load_policy(
         return AutoModelForCausalLM.from_pretrained(
             name, revision=revision, dtype=getattr(torch, dtype), attn_implementation=attention
         )
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         raise ModelError(f"model.name: cannot load {name}: {_first_line(error)}") from None
 
 

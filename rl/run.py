@@ -32,20 +32,6 @@ class RunFailed(Exception):  # noqa: N818 - the error is its cause
     """Say that training failed; train.log holds the traceback."""
 
 
-FAILURES = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    ImportError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-
-
 def train(recipe: Recipe, path: Path, *, resume: bool, console: Console) -> Path:
     """Run a recipe's stages in the run directory path and return its report.
 
@@ -58,6 +44,7 @@ def train(recipe: Recipe, path: Path, *, resume: bool, console: Console) -> Path
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise RunError("several processes: this version trains in one process; start rhythm without a launcher")
     models.check_source(recipe.model.name)
+    models.check_attention(recipe.model.attention)
     if recipe.model.name == models.TINY:  # too small to share: on a busy machine threads would wait for each other
         torch.set_num_threads(1)
     tokenizer = models.load_tokenizer(recipe.model.name, recipe.model.revision)
@@ -71,7 +58,9 @@ def train(recipe: Recipe, path: Path, *, resume: bool, console: Console) -> Path
     try:
         with Interrupt() as interrupt:
             _run_stages(recipe, plans, run, tokenizer, interrupt, progress, tracker)
-    except FAILURES as error:
+    except Interrupted:
+        raise
+    except Exception as error:  # whatever it is, the log gets its traceback and the person a way to go on
         logging.getLogger("rhythm").exception("the run failed")
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise RunFailed(f"{reason} ({type(error).__name__}; the traceback is in {run.log})") from error

@@ -65,8 +65,8 @@ def _jsonl_rows(path: str) -> Iterable[tuple[str, Mapping[str, Any]]]:
         raise DataError(f"{path}: no such file; data.path is relative to {Path.cwd()}") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not UTF-8 text (byte {error.start}); convert it") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise DataError(f"{path!r}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     for number, line in enumerate(lines if lines != [""] else [], 1):
         where = f"{path}:{number}"
         if not line.strip():
@@ -75,6 +75,8 @@ def _jsonl_rows(path: str) -> Iterable[tuple[str, Mapping[str, Any]]]:
             row = json.loads(line)
         except json.JSONDecodeError as error:
             raise DataError(f"{where}: not valid JSON at column {error.colno}: {error.msg}") from None
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{where}: not usable JSON: {error}") from None
         if not isinstance(row, dict):
             raise DataError(f"{where}: should be a JSON object, not a {type(row).__name__}")
         yield where, row
@@ -135,4 +137,7 @@ def _text(row: Mapping[str, Any], column: str, role: str, where: str) -> str:
         raise DataError(f"{where}: column {column!r} should be text or a number, not a {type(value).__name__}")
     if not str(value).strip():
         raise DataError(f"{where}: the task has an empty {role} (column {column!r})")
-    return str(value)
+    text = str(value)
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise DataError(f"{where}: column {column!r} holds half of a surrogate pair, which is no text; mend the row")
+    return text

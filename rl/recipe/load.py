@@ -39,9 +39,12 @@ def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
         layers.insert(0, ("the default recipe", {"stages": dump(Recipe())["stages"]}))
     layers += [("--set " + text, _parse_override(text)) for text in overrides]
     tree: Tree = {}
-    for _, layer in layers:
-        tree = _merge(_with_kinds(tree), layer)
-    return _validate(_with_kinds(tree), layers, name)
+    try:
+        for _, layer in layers:
+            tree = _merge(_with_kinds(tree), layer)
+        return _validate(_with_kinds(tree), layers, name)
+    except RecursionError:
+        raise RecipeError([Fault(name, "", "is nested without end; an alias may hold itself")]) from None
 
 
 def resolve(tree: Tree, source: str) -> Recipe:
@@ -97,7 +100,7 @@ def _read(path: Path) -> Tree:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
         raise RecipeError([Fault(str(path), "", f"cannot be read: {reason}")]) from None
-    except YAMLError as error:
+    except (YAMLError, ValueError, RecursionError) as error:
         raise RecipeError([_yaml_fault(str(path), error)]) from None
     if tree is None:
         tree = {}
@@ -106,7 +109,7 @@ def _read(path: Path) -> Tree:
     return tree
 
 
-def _yaml_fault(source: str, error: YAMLError) -> Fault:
+def _yaml_fault(source: str, error: Exception) -> Fault:
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         source = f"{source}:{error.problem_mark.line + 1}"
     reason = getattr(error, "problem", None) or str(error).splitlines()[0]
@@ -120,7 +123,7 @@ def _parse_override(text: str) -> Tree:
         raise RecipeError([Fault(f"--set {text}", "", "should read key.of.the.recipe=value")])
     try:
         leaf = YAML(typ="safe", pure=True).load(value)
-    except YAMLError as error:
+    except (YAMLError, ValueError, RecursionError) as error:
         raise RecipeError([_yaml_fault(f"--set {text}", error)]) from None
     for part in reversed(parts):
         leaf = {part: leaf}

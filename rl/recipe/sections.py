@@ -24,7 +24,7 @@ class Lora(Section):
 class Model(Section):
     """The policy that is trained."""
 
-    name: str = "tiny"
+    name: Annotated[str, Field(min_length=1)] = "tiny"
     """`tiny` (the embedded model), a local folder, or a hub name such as Qwen/Qwen3-0.6B."""
     revision: str | None = None
     """Branch, tag or commit of a hub model."""
@@ -252,7 +252,7 @@ QUICKSTART_GRPO = Stage(
 class Recipe(Section):
     """A whole run. `Recipe()` equals recipes/quickstart.yaml."""
 
-    name: Annotated[str, Field(min_length=1)] = "quickstart"
+    name: Annotated[str, Field(pattern=r"^\w[\w .+=-]{0,79}$")] = "quickstart"
     """Name of the recipe, shown in reports and on wandb."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of weights, data and sampling."""

@@ -12,5 +12,6 @@ __all__ = ["write_report"]
 def write_report(run_dir: Path) -> Path:
     """Write run_dir/report.html in one step, so that a reader never sees half a page, and return its path."""
     path = run_dir / "report.html"
-    write_atomically(path, render(read_run(run_dir)))
+    page = render(read_run(run_dir)).encode("utf-8", "replace").decode()  # names may hold halves of surrogate pairs
+    write_atomically(path, page)
     return path

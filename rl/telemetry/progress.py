@@ -59,7 +59,7 @@ class ProgressDisplay:
             self._bar.update(self._task, completed=step, figures=figures(row), eta=eta)
         elif step in (1, self._total) or time.monotonic() - self._printed >= LINES_EVERY_SECONDS:
             self._printed = time.monotonic()
-            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+            self._print(line)
 
     def end(self) -> None:
         """Leave the bar as it stands."""
@@ -70,7 +70,14 @@ class ProgressDisplay:
     def say(self, text: str) -> None:
         """Print a line, above the bar where there is one."""
         logger.info(text)
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self._print(text)
+
+    def _print(self, text: str) -> None:
+        try:
+            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        except OSError as error:  # a full disk under a redirected output
+            logger.info("nothing more is printed: %s", error)
+            self.console.quiet = True
 
 
 def figures(row: Mapping[str, Any]) -> str:

@@ -43,12 +43,12 @@ class RunDirectory:
         check_new(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
+            run = cls(path)
             known = {"id": secrets.token_hex(6), **environment}
             write_atomically(path / "environment.json", json.dumps(known, indent=2) + "\n")
-            write_atomically(
-                path / "recipe.json", json.dumps(recipe, indent=2) + "\n"
-            )  # last: it makes the folder a run
-            return cls(path)
+            # Last, since it is what makes the folder a run.
+            write_atomically(path / "recipe.json", json.dumps(recipe, indent=2) + "\n")
+            return run
         except OSError as error:
             raise RunError(
                 f"{path}: cannot write a run there: {error.strerror}; give --run-dir another folder"
@@ -67,12 +67,14 @@ class RunDirectory:
         try:
             run = cls(path)
             known = json.loads(run.environment.read_text(encoding="utf-8"))
-            attempts = [*known.get("attempts", []), environment]
+            if not (isinstance(known, dict) and isinstance(known.get("id"), str)):
+                raise ValueError("should be an object with the run's id")
+            attempts = [*(known.get("attempts") or []), environment]
             write_atomically(run.environment, json.dumps({**known, "attempts": attempts}, indent=2) + "\n")
         except (OSError, ValueError) as error:
             if isinstance(error, RunError):
                 raise
-            raise RunError(f"{path}: the run cannot be taken up: {error}") from None
+            raise RunError(f"{path / 'environment.json'}: the run cannot be taken up: {error}; start another") from None
         return run
 
     @property
@@ -129,9 +131,9 @@ COMPLETE = "complete.json"  # the last file of a checkpoint that is written
 
 def check_new(path: Path) -> None:
     """Raise RunError where a new run may not start in path."""
-    if path.is_file():
-        raise RunError(f"{path}: is a file; give --run-dir another folder")
     try:
+        if path.is_file():
+            raise RunError(f"{path}: is a file; give --run-dir another folder")
         occupied = path.is_dir() and any(path.iterdir())
     except OSError as error:
         raise RunError(f"{path}: cannot be read: {error.strerror}; give --run-dir another folder") from None

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM stop a run at the end of its step, with a checkpoint."""
+"""Ctrl-C, SIGTERM and a lost terminal stop a run at the end of its step, with a checkpoint."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(Exception):  # noqa: N818 - it is no error

@@ -25,6 +25,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     tiny.build_model(0).config.save_pretrained(tmp_path / "no-weights")
     (tmp_path / "adapter").mkdir()
     (tmp_path / "adapter" / "adapter_config.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "cut").mkdir()
+    tiny.build_model(0).save_pretrained(tmp_path / "cut")
+    tiny.build_tokenizer().save_pretrained(tmp_path / "cut")
+    (tmp_path / "cut" / "model.safetensors").write_bytes(b"\x00" * 100)
+    (tmp_path / "half.jsonl").write_text(LINE + LINE.replace("1 + 1", "\\ud800"), encoding="utf-8")
+    (tmp_path / "loop.yaml").write_text("model: &a {lora: *a}\n", encoding="utf-8")
+    (tmp_path / "date.yaml").write_text("seed: 2024-13-45\n", encoding="utf-8")
     (tmp_path / "nothing").mkdir()
     (tmp_path / "file").touch()
     (tmp_path / "thesis").mkdir()
@@ -78,6 +85,23 @@ CASES = {
         "4 tasks are fewer than stages.grpo.trainer.prompts_per_step",
     ),
     "no weights": (["train", "quickstart", "--set", "model.name=./no-weights"], "has a config.json but no weights"),
+    "cut weights": (
+        ["train", "quickstart", "--set", "model.name=./cut"],
+        "cut/model.safetensors is no whole safetensors file",
+    ),
+    "half a surrogate": (
+        ["train", *jsonl("half.jsonl")],
+        "half.jsonl:2: column 'question' holds half of a surrogate pair",
+    ),
+    "endless yaml": (["check", "loop.yaml"], "loop.yaml: is nested without end"),
+    "no such date": (["check", "date.yaml"], "date.yaml: not valid YAML"),
+    "infinite": (["check", "quickstart", "--set", "rewards.parts.answer.weight=.inf"], "should be a finite number"),
+    "name of a folder": (["check", "quickstart", "--set", "name=../../up"], "name: "),
+    "long folder": (["train", "quickstart", "--run-dir", "x" * 300], "give --run-dir another folder"),
+    "no flash": (
+        ["train", "quickstart", "--set", "model.attention=flash_attention_2"],
+        "model.attention: flash_attention_2 is not",
+    ),
     "no model": (["train", "quickstart", "--set", "model.name=./nothing"], "./nothing has no config.json"),
     "an adapter": (["train", "quickstart", "--set", "model.name=./adapter"], "holds a PEFT adapter alone; merge it"),
     "no folder": (
