@@ -88,11 +88,12 @@ def test_number(text: str, value: object) -> None:
 
 @given(st.text(alphabet="<>/thinkaswer{}\\boxd #0,.", max_size=300))
 def test_no_text_raises(text: str) -> None:
-    parse.last_block(text, "answer")
-    parse.is_sequence_of_blocks(text, ("think", "answer"))
-    parse.last_boxed(text)
-    parse.after_marker(text, "####")
-    parse.number(text)
+    """Whatever is found stands in the text."""
+    assert (parse.last_block(text, "answer") or "") in text
+    assert parse.is_sequence_of_blocks(text, ("think", "answer")) in (True, False)
+    assert (parse.last_boxed(text) or "") in text
+    assert (parse.after_marker(text, "####") or "") in text
+    assert parse.number(text) is None or any(letter.isdigit() for letter in text)
 
 
 def test_reading_is_linear_in_hostile_text() -> None:

@@ -46,9 +46,10 @@ def test_quickstart_spells_out_every_key() -> None:
 
 
 def test_checking_imports_no_torch() -> None:
-    heavy = "{'torch', 'transformers', 'trl'}"
-    code = f"import sys; from rl.recipe import load; load('quickstart'); assert not {heavy} & {{*sys.modules}}"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    code = "import sys; from rl.recipe import load; load('quickstart'); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    loaded = set(done.stdout.split())
+    assert "rl.recipe" in loaded and not {"torch", "transformers", "trl"} & loaded
 
 
 def test_a_file_changes_only_what_it_says(tmp_path: Path) -> None:
