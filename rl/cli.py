@@ -23,7 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-FAILED, FAULT, INTERRUPTED = 1, 2, 130
+FAILED, FAULT, ALARMED, INTERRUPTED = 1, 2, 3, 130
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped recipe.")]
 Overrides = Annotated[
     list[str] | None,
@@ -95,12 +95,14 @@ def train(
             console.print(line, highlight=False, markup=False, soft_wrap=True)
         return
     with console.status("loading"):
-        from rl.run import Interrupted, RunFailed
+        from rl.run import Alarmed, Interrupted, RunFailed
         from rl.run import train as run
     try:
         report = run(recipe, path, resume=resume, console=console)
     except (Interrupted, KeyboardInterrupt) as stop:
         _say_how_to_go_on(path, str(stop) or "Ctrl-C", INTERRUPTED)
+    except Alarmed as alarm:
+        _say_how_to_go_on(path, str(alarm), ALARMED)
     except RunFailed as failure:
         _say_how_to_go_on(path, f"failed: {failure}", FAILED)
     console.print(f"report: {report}", highlight=False, markup=False, soft_wrap=True)

@@ -1,15 +1,17 @@
 """The policy and its tokenizer: embedded, from a local folder, or from the hub; plain or with LoRA adapters."""
 
 import shutil
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Bool
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError, safe_open
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.import_utils import is_flash_attn_2_available
 
@@ -71,6 +73,25 @@ def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenize
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+OPERATORS = frozenset("-*/%")  # Unicode calls them punctuation; in a calculation they are content
+
+
+def delimiters(tokenizer: PreTrainedTokenizerBase) -> Bool[Tensor, "V"]:
+    """Return which tokens of the vocabulary are delimiters: special ones, and those of punctuation and space alone.
+
+    Arithmetic operators count as content.
+    """
+    size = len(tokenizer)
+    texts = tokenizer.batch_decode([[token] for token in range(size)], clean_up_tokenization_spaces=False)
+    marks = torch.tensor([all(_delimits(character) for character in text) for text in texts])
+    marks[torch.tensor(tokenizer.all_special_ids, dtype=torch.long)] = True
+    return marks
+
+
+def _delimits(character: str) -> bool:
+    return unicodedata.category(character)[0] in "PZC" and character not in OPERATORS
 
 
 @dataclass(frozen=True)
@@ -142,6 +163,12 @@ def add_lora(
         return get_peft_model(policy, config)  # pyright: ignore
     except ValueError as error:
         raise ModelError(f"model.lora.targets: {_first_line(error)}") from None
+
+
+def build_skeleton(name: str, revision: str | None, attention: str) -> PreTrainedModel:
+    """Return the model with random weights, to be traced: build it in a fake tensor mode, where it costs nothing."""
+    config = tiny.build_model(0).config if name == TINY else AutoConfig.from_pretrained(name, revision=revision)
+    return AutoModelForCausalLM.from_config(config, attn_implementation=attention, dtype=torch.bfloat16)
 
 
 def check_lora(name: str, revision: str | None, **shape: Any) -> None:

@@ -4,11 +4,14 @@ With rl.run the only code that reads recipe sections; everything below takes pla
 """
 
 import functools
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import PreTrainedTokenizerBase
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.sft_config import SFTConfig
@@ -16,10 +19,22 @@ from trl.trainer.sft_config import SFTConfig
 from rewards import REWARDS, Rubric
 from rl import credit as credit_rules
 from rl import data, models
-from rl.recipe.sections import (
-    Columns,
+from rl.attention import ProbeError, check_probeable, probed_layers
+from rl.recipe.credit_sections import (
+    Anchor,
     Coupled,
     Credit,
+    Entropy,
+    Preplan,
+    Random,
+    Reading,
+    Selective,
+    Shuffled,
+    Uniform,
+    UniformGain,
+)
+from rl.recipe.sections import (
+    Columns,
     Data,
     Grpo,
     Hub,
@@ -31,7 +46,7 @@ from rl.recipe.sections import (
     Sft,
     Stage,
 )
-from rl.trainers import CreditSettings, Schedule, TrainerError, grpo_config, sft_config
+from rl.trainers import Alarm, CreditSettings, Schedule, TrainerError, grpo_config, sft_config
 
 
 @dataclass(frozen=True)
@@ -54,7 +69,6 @@ def make_plan(recipe: Recipe, index: int, tokenizer: PreTrainedTokenizerBase, pa
     trainer = stage.trainer
     tasks = _load_tasks(source, seed=_task_seed(recipe.seed, index), traced=isinstance(trainer, Sft))[: source.limit]
     shape = models.read_shape(recipe.model.name, recipe.model.revision)
-    _check_layers(stage.credit or recipe.credit, shape.num_layers)
     if isinstance(trainer, Sft):
         longest, remedy = (
             min(shape.context, trainer.max_length),
@@ -62,6 +76,7 @@ def make_plan(recipe: Recipe, index: int, tokenizer: PreTrainedTokenizerBase, pa
         )
         data.check_fit(tasks, tokenizer, source.system, longest, None, remedy)
     else:
+        _check_credit(recipe, stage.credit or recipe.credit, shape.num_layers)
         remedy = f"shorten the prompt or lower stages.{stage.name}.trainer.max_completion_length"
         data.check_fit(tasks, tokenizer, source.system, shape.context, trainer.max_completion_length, remedy)
         if len(tasks) < trainer.prompts_per_step:
@@ -78,10 +93,27 @@ def make_plan(recipe: Recipe, index: int, tokenizer: PreTrainedTokenizerBase, pa
     return Plan(stage, tasks, source.system, config)
 
 
-def _check_layers(section: Credit, num_layers: int) -> None:
-    beyond = [layer for layer in (section.layers or [] if isinstance(section, Coupled) else []) if layer >= num_layers]
+def _check_credit(recipe: Recipe, section: Credit, num_layers: int) -> None:
+    """Raise ModelError where a layer that credit reads does not exist, or has no attention to read.
+
+    The model is built without its weights for that, and its forward pass traced; one that cannot be traced is left to
+    the first selection of heads, which comes before the first step.
+    """
+    if not isinstance(section, Reading):
+        return
+    beyond = [layer for layer in section.layers or [] if layer >= num_layers]
     if beyond:
         raise models.ModelError(f"credit.layers: {beyond} are beyond the model's layers 0..{num_layers - 1}")
+    with FakeTensorMode():
+        try:
+            skeleton = models.build_skeleton(recipe.model.name, recipe.model.revision, recipe.model.attention)
+            check_probeable(skeleton, section.layers or probed_layers(num_layers))
+        except ProbeError as error:
+            raise models.ModelError(
+                f"credit.layers: {error}; name layers that have attention, or other credit"
+            ) from None
+        except (RuntimeError, NotImplementedError, ImportError) as error:
+            logging.getLogger("rhythm").info("layers are checked when heads are selected: %s", error)
 
 
 def _task_seed(seed: int, stage: int) -> int:
@@ -158,31 +190,50 @@ def _trl_config(recipe: Recipe, stage: Stage, folder: Path) -> SFTConfig | GRPOC
     )
 
 
+def build_alarms(recipe: Recipe) -> list[Alarm]:
+    """Return the alarms that a recipe sets."""
+    sections = {"length": recipe.alarms.length, "entropy": recipe.alarms.entropy}
+    return [
+        Alarm(what, below=alarm.below, steps=alarm.steps, stops=alarm.action == "stop")
+        for what, alarm in sections.items()
+        if alarm is not None
+    ]
+
+
 def build_rubric(section: Rewards) -> Rubric:
     """Return the rubric of a recipe's rewards, which checking the recipe has already built once."""
     rewards = {name: REWARDS[name](**part.options) for name, part in section.parts.items()}
     return Rubric(rewards, {name: part.weight for name, part in section.parts.items()}, section.combine)
 
 
+RULES: dict[type[Selective] | type[UniformGain], tuple[Callable[..., credit_rules.Credit], str, str]] = {
+    UniformGain: (credit_rules.uniform_gain, "", "gain"),
+    Preplan: (credit_rules.preplan, "attention", "gain top_share floor end"),
+    Anchor: (credit_rules.anchor, "attention", "gain top_share floor end"),
+    Coupled: (credit_rules.coupled, "attention", "gain top_share floor alpha lookback"),
+    Random: (credit_rules.random, "noise", "gain top_share floor"),
+    Shuffled: (credit_rules.shuffled, "attention noise", "gain top_share floor alpha lookback"),
+    Entropy: (credit_rules.entropy, "entropy", "gain top_share floor end"),
+}
+"""Kinds of credit: the rule, what it reads, and the section's fields that it takes."""
+
+
 def credit_settings(section: Credit) -> CreditSettings | None:
     """Return the credit's settings; None is uniform credit, plain GRPO."""
-    if not isinstance(section, Coupled):
+    if isinstance(section, Uniform):
         return None
-    weigh = functools.partial(
-        credit_rules.coupled,
-        gain=section.gain,
-        top_share=section.top_share,
-        alpha=section.alpha,
-        lookback=section.lookback,
-        normalize=section.normalize,
-    )
-    near, far = section.horizon
+    rule, reads, fields = RULES[type(section)]
+    options = section.model_dump()
+    shared = {name for name in ("sign", "normalize", "exclude_delimiters") if name in options}
+    if isinstance(section, Reading):
+        shared |= {"layers", "local_share", "global_share", "window", "reselect_every", "calibration", "exclude_sinks"}
+        near, far = section.horizon
+        extra: dict[str, Any] = {"horizon": (near, far), "separate": section.probe == "separate"}
+    else:
+        extra = {}
     return CreditSettings(
-        weigh=weigh,
-        layers=section.layers,
-        local_share=section.local_share,
-        global_share=section.global_share,
-        window=section.window,
-        horizon=(near, far),
-        reselect_every=section.reselect_every,
+        rule=functools.partial(rule, **{name: options[name] for name in fields.split()}),
+        reads=frozenset(reads.split()),
+        **{name: options[name] for name in shared},
+        **extra,
     )

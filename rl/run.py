@@ -14,18 +14,18 @@ from transformers import PreTrainedTokenizerBase, set_seed
 from trl.trainer.sft_config import SFTConfig
 
 from rl import models, rollouts
-from rl.parts import Plan, build_rubric, credit_settings, load_model, make_plan
+from rl.parts import Plan, build_alarms, build_rubric, credit_settings, load_model, make_plan
 from rl.recipe import dump
-from rl.recipe.sections import Recipe
+from rl.recipe.sections import Grpo, Recipe
 from rl.report import write_report
 from rl.telemetry.environment import describe
 from rl.telemetry.progress import ProgressDisplay
 from rl.telemetry.record import RunDirectory, RunError, check_new
 from rl.telemetry.tracking import Tracker
 from rl.telemetry.watch import Watch
-from rl.trainers import Interrupt, Interrupted, fit_grpo, fit_sft, rename
+from rl.trainers import Alarmed, Alarms, Interrupt, Interrupted, fit_grpo, fit_sft, rename
 
-__all__ = ["Interrupted", "RunFailed", "train"]
+__all__ = ["Alarmed", "Interrupted", "RunFailed", "train"]
 
 
 class RunFailed(Exception):  # noqa: N818 - the error is its cause
@@ -36,7 +36,7 @@ def train(recipe: Recipe, path: Path, *, resume: bool, console: Console) -> Path
     """Run a recipe's stages in the run directory path and return its report.
 
     Raises RunError, ModelError, DataError and TrainerError before anything is written; Interrupted where a signal
-    stopped the run, and RunFailed where training failed.
+    stopped the run, Alarmed where an alarm of the recipe did, and RunFailed where training failed.
     """
     _quiet()
     if not resume:
@@ -58,7 +58,7 @@ def train(recipe: Recipe, path: Path, *, resume: bool, console: Console) -> Path
     try:
         with Interrupt() as interrupt:
             _run_stages(recipe, plans, run, tokenizer, interrupt, progress, tracker)
-    except Interrupted:
+    except (Interrupted, Alarmed):
         raise
     except Exception as error:  # whatever it is, the log gets its traceback and the person a way to go on
         logging.getLogger("rhythm").exception("the run failed")
@@ -119,9 +119,11 @@ def _fit(
     interrupt: Interrupt,
     resume_from: Path | None,
 ) -> nn.Module:
-    """Train one stage and return its model. Raises Interrupted where a signal stopped it before its last step."""
+    """Train one stage and return its model. Raises Interrupted or Alarmed where it stopped before its last step."""
     stage = plan.stage
-    common = {"model": model, "tokenizer": tokenizer, "callbacks": [watch, interrupt], "resume_from": resume_from}
+    alarms = Alarms(build_alarms(recipe) if isinstance(stage.trainer, Grpo) else [], watch.progress.say)
+    callbacks = [alarms, watch, interrupt]  # the watch writes down what the alarms add to the metrics
+    common = {"model": model, "tokenizer": tokenizer, "callbacks": callbacks, "resume_from": resume_from}
     try:
         if isinstance(plan.config, SFTConfig):
             dataset = rollouts.completion_dataset(plan.tasks, plan.system)
@@ -142,6 +144,7 @@ def _fit(
         watch.progress.end()
     if watch.step < stage.trainer.steps:
         interrupt.check(f"in step {watch.step} of {stage.name}")
+        alarms.check()
     return trained
 
 
@@ -176,6 +179,8 @@ def _quiet() -> None:
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_default_handler()
     logging.captureWarnings(True)
+    if not torch.accelerator.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # where DeepSpeed is installed it would warn that it found none
     for name in LIBRARIES:
         logger = logging.getLogger(name)
         logger.handlers[:], logger.propagate = [logging.NullHandler()], False

@@ -11,7 +11,7 @@ from jaxtyping import install_import_hook
 
 os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", WANDB_MODE="offline", TOKENIZERS_PARALLELISM="false")
 os.environ.pop("WANDB_API_KEY", None)
-install_import_hook(["rl.attention", "rl.credit", "rl.trainers.attention_credit"], "beartype.beartype")
+install_import_hook(["rl.attention", "rl.credit", "rl.trainers.token_credit"], "beartype.beartype")
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

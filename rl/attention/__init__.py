@@ -1,21 +1,33 @@
-"""Attention statistics at the cost of a few diagonals: WAAD and FAI per token, mean distance per head."""
+"""Attention statistics at the cost of a few diagonals: WAAD and FAI per token, and the scores of every head."""
 
+from rl.attention.bands import num_heard
 from rl.attention.heads import Head, Heads, probed_layers, select
-from rl.attention.measure import distance_sums, mean_distances, measure
-from rl.attention.probe import DistanceReader, RhythmReader, num_layers, probe
+from rl.attention.measure import check_probeable, decoder_layers, find_sinks, head_scores, measure, read, run
+from rl.attention.probe import ProbeError, num_layers, probe
+from rl.attention.readers import HeadScores, RhythmReader, ScoreReader
 from rl.attention.rhythm import Rhythm
+from rl.attention.sinks import SinkReader, watch
 
 __all__ = [
-    "DistanceReader",
     "Head",
+    "HeadScores",
     "Heads",
+    "ProbeError",
     "Rhythm",
     "RhythmReader",
-    "distance_sums",
-    "mean_distances",
+    "ScoreReader",
+    "SinkReader",
+    "check_probeable",
+    "decoder_layers",
+    "find_sinks",
+    "head_scores",
     "measure",
+    "num_heard",
     "num_layers",
     "probe",
     "probed_layers",
+    "read",
+    "run",
     "select",
+    "watch",
 ]

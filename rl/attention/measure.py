@@ -1,14 +1,18 @@
-"""Measure a batch with a forward pass of its own, without gradients."""
+"""Measure a batch with a forward pass of its own, without gradients, that ends after the last layer that is read."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from rl.attention.heads import Heads, probed_layers, select
-from rl.attention.probe import DistanceReader, RhythmReader, attention_modules, num_layers, probe
+from rl.attention.layer import Attention
+from rl.attention.probe import ProbeError, Reader, attention_modules, num_layers, probe, transformer
+from rl.attention.readers import HeadScores, RhythmReader, ScoreReader, Span
 from rl.attention.rhythm import Rhythm
+from rl.attention.sinks import SinkReader, watch
 
 Mask = Bool[Tensor, "B T"] | Int[Tensor, "B T"]
 
@@ -26,51 +30,154 @@ def measure(
 ) -> Rhythm:
     """Return WAAD and FAI of every token, aligned with input_ids and 0 outside the response.
 
-    `layers` None probes the paper's five; `heads` None selects the nearest and farthest 30 % on this batch.
+    `layers` None probes the paper's five; `heads` None selects the nearest and farthest 30 % of their heads on this
+    batch. Raises ValueError for masks, layers, heads, a window or a horizon that do not fit.
     """
-    response = response_mask.bool()
+    check_rhythm(window, horizon)
+    response = _response(input_ids, attention_mask, response_mask)
     if heads is None:
-        chosen = layers if layers is not None else probed_layers(num_layers(model))
-        distances = mean_distances(model, input_ids, attention_mask, response_mask, layers=chosen)
-        heads = select({layer: row.tolist() for layer, row in distances.items()}, 0.3, 0.3)
+        scores = head_scores(model, input_ids, attention_mask, response_mask, layers=layers)
+        heads = select({layer: row.distance.tolist() for layer, row in scores.items()}, 0.3, 0.3)
+    _check_heads(model, heads, layers)
     reader = RhythmReader(heads, response, window, horizon)
-    with torch.no_grad(), probe(model, heads.layers, reader):
-        _pass(model, input_ids, attention_mask)
+    read(model, input_ids, attention_mask, heads.layers, reader)
     return reader.rhythm()
 
 
-def mean_distances(
+def head_scores(
     model: nn.Module,
     input_ids: Int[Tensor, "B T"],
     attention_mask: Mask,
     response_mask: Mask,
     *,
     layers: Sequence[int] | None = None,
-) -> dict[int, Float[Tensor, "H"]]:
-    """Return d(l, h) = mean over response rows t of sum_s A[t, s] (t - s), in tokens, per layer (all by default)."""
-    response = response_mask.bool()
-    sums = distance_sums(model, input_ids, attention_mask, response, layers=layers)
-    return {layer: (total / response.sum().clamp_min(1)).float() for layer, total in sums.items()}
+    sentences: Sequence[Sequence[Span]] | None = None,
+    needle: Sequence[Span] | None = None,
+) -> dict[int, HeadScores]:
+    """Return mean distance, entropy, sink mass, receiver kurtosis and retrieval score of every head, by layer.
+
+    `layers` None probes the paper's five. `sentences` holds for each sequence its sentences as (start, stop) columns of
+    input_ids, `needle` one such span for each. Raises ValueError for masks, layers or spans that do not fit.
+    """
+    response = _response(input_ids, attention_mask, response_mask)
+    chosen = probed_layers(num_layers(model)) if layers is None else tuple(layers)
+    if not chosen:
+        raise ValueError("layers: none are given; leave them out to probe the paper's five")
+    reader = ScoreReader(response, sentences=sentences, needle=needle, input_ids=input_ids)
+    read(model, input_ids, attention_mask, chosen, reader)
+    return reader.scores()
 
 
-def distance_sums(
+def find_sinks(
     model: nn.Module,
     input_ids: Int[Tensor, "B T"],
     attention_mask: Mask,
-    response: Bool[Tensor, "B T"],
     *,
-    layers: Sequence[int] | None = None,
+    last_layer: int,
     micro_batch: int | None = None,
-) -> dict[int, Float[Tensor, "H"]]:
-    """Return the sums that mean_distances divides, in float64, with at most micro_batch sequences in a pass."""
-    reader = DistanceReader(response)
+) -> Bool[Tensor, "B T"]:
+    """Return which tokens are attention sinks, as layers 0 .. last_layer see them (arXiv 2512.22213)."""
+    reader = SinkReader(attention_mask.bool())
+    with watch(decoder_layers(model)[: last_layer + 1], reader):
+        run(model, input_ids, attention_mask, last_layer, micro_batch)
+    return reader.sinks()
+
+
+def read(
+    model: nn.Module,
+    input_ids: Int[Tensor, "B T"],
+    attention_mask: Mask,
+    layers: Sequence[int],
+    reader: Reader,
+    micro_batch: int | None = None,
+) -> None:
+    """Feed reader from `layers`, with at most micro_batch sequences in a pass."""
+    with probe(model, layers, reader):
+        run(model, input_ids, attention_mask, max(layers), micro_batch)
+
+
+def run(
+    model: nn.Module, input_ids: Int[Tensor, "B T"], attention_mask: Mask, last_layer: int, micro_batch: int | None
+) -> None:
+    """Run the layers 0 .. last_layer for their attention alone, without the logits, which would dwarf the rest."""
     size = micro_batch or len(input_ids)
-    with torch.no_grad(), probe(model, layers if layers is not None else list(attention_modules(model)), reader):
+    with torch.no_grad(), _shortened(model, last_layer + 1):
         for ids, mask in zip(input_ids.split(size), attention_mask.split(size), strict=True):
-            _pass(model, ids, mask)
-    return dict(sorted(reader.sums.items()))
+            model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=1)
 
 
-def _pass(model: nn.Module, input_ids: Int[Tensor, "B T"], attention_mask: Mask) -> None:
-    """Run a forward pass for its attention alone: the logits of one token, since those of all would dwarf the rest."""
-    model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False, logits_to_keep=1)
+def check_probeable(model: nn.Module, layers: Sequence[int]) -> None:
+    """Raise ProbeError where a layer cannot be probed; works on fake tensors too, without any weights."""
+    ids = torch.zeros(1, 4, dtype=torch.long, device=next(model.parameters()).device)
+    with torch.no_grad(), probe(model, layers, _Nothing()), _shortened(model, max(layers) + 1):
+        model(input_ids=ids, use_cache=False, logits_to_keep=1)
+
+
+class _Nothing:
+    """Read nothing."""
+
+    def start(self, num_sequences: int) -> None:
+        pass
+
+    def read(self, layer: int, attention: Attention) -> None:
+        pass
+
+
+def _stack(model: nn.Module) -> tuple[nn.Module, str]:
+    """Return the module that holds the decoder layers, and the name it holds them under."""
+    network = transformer(model)
+    layer = next(iter(attention_modules(model).values()), None)
+    name = next((name for name, module in network.named_modules() if module is layer), "")
+    path = name.split(".")
+    place = next((i for i, part in enumerate(path) if part.isdigit()), None)
+    if place is None:
+        raise ProbeError(f"{type(network).__name__} has no list of layers whose attention could be probed")
+    return network.get_submodule(".".join(path[: place - 1])), path[place - 1]
+
+
+def decoder_layers(model: nn.Module) -> list[nn.Module]:
+    """Return the model's decoder layers."""
+    parent, name = _stack(model)
+    return list(getattr(parent, name))
+
+
+@contextmanager
+def _shortened(model: nn.Module, count: int) -> Iterator[None]:
+    """Let the model have only its first `count` layers inside."""
+    parent, name = _stack(model)
+    layers = getattr(parent, name)
+    setattr(parent, name, layers[:count])
+    try:
+        yield
+    finally:
+        setattr(parent, name, layers)
+
+
+def check_rhythm(window: int, horizon: tuple[int, int]) -> None:
+    """Raise ValueError for a WAAD window or an FAI horizon that holds no token."""
+    if window < 1:
+        raise ValueError(f"window: {window} holds no token; it is at least 1")
+    if not 1 <= horizon[0] <= horizon[1]:
+        raise ValueError(f"horizon: {tuple(horizon)} is empty; write (nearest, farthest), from 1 on")
+
+
+def _check_heads(model: nn.Module, heads: Heads, layers: Sequence[int] | None) -> None:
+    if not heads.local or not heads.global_:
+        raise ValueError("heads: WAAD needs local heads and FAI needs global heads, and one of the two is empty")
+    num_heads = transformer(model).config.get_text_config().num_attention_heads
+    odd = [pair for pair in (*heads.local, *heads.global_) if not 0 <= pair[1] < num_heads]
+    if odd:
+        raise ValueError(f"heads: {odd[0]} is no (layer, head) of a model with heads 0..{num_heads - 1}")
+    if layers is not None and not set(heads.layers) <= set(layers):
+        raise ValueError(f"heads: they lie in layers {list(heads.layers)}, not only in the layers {list(layers)}")
+
+
+def _response(input_ids: Tensor, attention_mask: Tensor, response_mask: Tensor) -> Bool[Tensor, "B T"]:
+    for name, mask in {"attention_mask": attention_mask, "response_mask": response_mask}.items():
+        if mask.shape != input_ids.shape:
+            raise ValueError(f"{name} has shape {tuple(mask.shape)}, input_ids {tuple(input_ids.shape)}")
+    outside = response_mask.bool() & ~attention_mask.bool()
+    if outside.any():
+        row, column = outside.nonzero()[0].tolist()
+        raise ValueError(f"response_mask: token {column} of sequence {row} is padding by attention_mask")
+    return response_mask.bool()

@@ -1,4 +1,4 @@
-"""Read queries and keys off a forward pass that runs anyway, and turn them into statistics on the spot."""
+"""Read queries, keys and log-sum-exps off a forward pass that runs anyway."""
 
 import sys
 from collections.abc import Callable, Collection, Iterator
@@ -6,14 +6,12 @@ from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from rl.attention.bands import Attention, fai, row_moments, waad
-from rl.attention.heads import Heads
-from rl.attention.rhythm import Rhythm
+from rl.attention.kernel import LseTap
+from rl.attention.layer import Attention
 
 
 @runtime_checkable
@@ -25,11 +23,15 @@ class Reader(Protocol):
     def read(self, layer: int, attention: Attention) -> None: ...
 
 
+class ProbeError(ValueError):
+    """Say which layers of a model cannot be probed, and why."""
+
+
 def transformer(model: nn.Module) -> PreTrainedModel:
     """Return the transformers model inside PEFT, DDP or DeepSpeed wrappers."""
     found = next((module for module in model.modules() if isinstance(module, PreTrainedModel)), None)
     if found is None:
-        raise ValueError(f"{type(model).__name__} holds no transformers model, so its attention cannot be read")
+        raise ProbeError(f"{type(model).__name__} holds no transformers model, so its attention cannot be read")
     return found
 
 
@@ -50,13 +52,13 @@ def probe(model: nn.Module, layers: Collection[int], reader: Reader) -> Iterator
 
     The active attention function is wrapped in place and delegated to, so that its mask and kernel stay what they are.
     Close the probe before backward(): gradient checkpointing calls attention a second time there.
-    Raises ValueError where a probed layer does not exist or does not go through transformers' attention interface.
+    Raises ProbeError where a probed layer does not exist or does not go through transformers' attention interface.
     """
     network = transformer(model)
     modules = attention_modules(model)
     missing = sorted(set(layers) - modules.keys())
     if missing:
-        raise ValueError(
+        raise ProbeError(
             f"layers {missing} of {type(network).__name__} have no attention to probe; it has layers {sorted(modules)}"
         )
     layer_of = {id(modules[layer]): layer for layer in layers}
@@ -69,40 +71,68 @@ def probe(model: nn.Module, layers: Collection[int], reader: Reader) -> Iterator
         state["keys"] = torch.ones_like(input_ids, dtype=torch.bool) if mask is None else mask.bool()
         reader.start(len(input_ids))
 
-    def listen(module: nn.Module, q: Tensor, k: Tensor, kwargs: dict[str, Any]) -> None:
+    def attend(active: Callable, module: nn.Module, q: Tensor, k: Tensor, *args: Any, **kwargs: Any) -> Any:
         layer = layer_of.get(id(module))
-        if layer is not None:
-            heard.add(layer)
-            if kwargs.get("s_aux") is not None:
-                raise ValueError(f"{type(network).__name__} has learned attention sinks, whose rows do not sum to 1")
-            with torch.no_grad(), torch.autocast(q.device.type, enabled=False):  # autocast would make the scores bf16
-                reader.read(layer, _attention(module, q.detach(), k.detach(), state["keys"], kwargs))
+        if layer is None:
+            return active(module, q, k, *args, **kwargs)
+        with LseTap() as tap:
+            output = active(module, q, k, *args, **kwargs)
+        heard.add(layer)
+        with torch.no_grad(), _full_precision(q.device.type):
+            reader.read(layer, _attention(network, module, q.detach(), k.detach(), state["keys"], tap.lse, kwargs))
+        return output
 
     hook = network.register_forward_pre_hook(before, with_kwargs=True)
     try:
-        with _wrapped(network, next(iter(modules.values())), listen):
+        with _wrapped(network, next(iter(modules.values())), attend):
             yield
     finally:
         hook.remove()
     silent = sorted(set(layers) - heard)
     if state and silent:
-        raise ValueError(f"layers {silent} of {type(network).__name__} bypass the attention interface: not probeable")
+        raise ProbeError(f"layers {silent} of {type(network).__name__} bypass the attention interface: not probeable")
 
 
-def _attention(module: nn.Module, q: Tensor, k: Tensor, keys: Tensor, kwargs: dict[str, Any]) -> Attention:
-    scale = kwargs.get("scaling")
+def _attention(
+    network: PreTrainedModel,
+    module: nn.Module,
+    q: Tensor,
+    k: Tensor,
+    keys: Tensor,
+    lse: Tensor | None,
+    kwargs: dict[str, Any],
+) -> Attention:
+    name = type(network).__name__
+    if k.shape[2] != q.shape[2] or keys.shape[1] != q.shape[2]:
+        raise ProbeError(f"{name} attends with a cache of earlier tokens: pass use_cache=False to probe it")
+    scale, sink = kwargs.get("scaling"), kwargs.get("s_aux")
+    capped = network.config._attn_implementation != "sdpa"  # transformers' sdpa leaves a softcap out
     return Attention(
         q=q,
         k=k,
         keys=keys,
         scale=q.shape[-1] ** -0.5 if scale is None else scale,
-        softcap=kwargs.get("softcap"),
+        softcap=kwargs.get("softcap") if capped else None,
         sliding=kwargs.get("sliding_window"),
+        sink=None if sink is None else sink.detach().float(),
+        lse=lse,
     )
 
 
 @contextmanager
-def _wrapped(network: PreTrainedModel, sample: nn.Module, listen: Callable[..., None]) -> Iterator[None]:
+def _full_precision(device: str) -> Iterator[None]:
+    """Compute in float32 inside: autocast would make the scores bfloat16, TensorFloat-32 would round their factors."""
+    rounded = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        with torch.autocast(device, enabled=False):
+            yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = rounded
+
+
+@contextmanager
+def _wrapped(network: PreTrainedModel, sample: nn.Module, attend: Callable[..., Any]) -> Iterator[None]:
     name = network.config._attn_implementation
     eager = getattr(sys.modules[type(sample).__module__], "eager_attention_forward", None)
     active = ALL_ATTENTION_FUNCTIONS.get_interface(name, eager)  # pyright: ignore
@@ -110,9 +140,7 @@ def _wrapped(network: PreTrainedModel, sample: nn.Module, listen: Callable[..., 
     before = local.get(name)
 
     def wrapper(module: nn.Module, query: Tensor, key: Tensor, *args: Any, **kwargs: Any) -> Any:
-        output = active(module, query, key, *args, **kwargs)
-        listen(module, query, key, kwargs)
-        return output
+        return attend(active, module, query, key, *args, **kwargs)
 
     local[name] = wrapper
     try:
@@ -122,56 +150,3 @@ def _wrapped(network: PreTrainedModel, sample: nn.Module, listen: Callable[..., 
             del local[name]
         else:
             local[name] = before
-
-
-class RhythmReader:
-    """Average WAAD over the local and FAI over the global heads, for sequences that come in one or more passes."""
-
-    def __init__(self, heads: Heads, response: Bool[Tensor, "B T"], window: int, horizon: tuple[int, int]) -> None:
-        self.heads, self.response, self.window, self.horizon = heads, response, window, horizon
-        self._waad = torch.zeros(response.shape, device=response.device)
-        self._fai = torch.zeros_like(self._waad)
-        self._rows = slice(0, 0)
-
-    def start(self, num_sequences: int) -> None:
-        """Move on to the next num_sequences sequences."""
-        self._rows = slice(self._rows.stop, self._rows.stop + num_sequences)
-
-    def read(self, layer: int, attention: Attention) -> None:
-        """Add one layer's chosen heads."""
-        local = [head for at, head in self.heads.local if at == layer]
-        wide = [head for at, head in self.heads.global_ if at == layer]
-        chosen = attention.of(local + wide)
-        lse, _ = row_moments(chosen)
-        n = len(local)
-        if local:
-            near = waad(attention.of(local), lse[:, :n], self.window)
-            self._waad[self._rows] += near.sum(1) / len(self.heads.local)
-        if wide:
-            far = fai(attention.of(wide), lse[:, n:], self.response[self._rows], self.horizon)
-            self._fai[self._rows] += far.sum(1) / len(self.heads.global_)
-
-    def rhythm(self) -> Rhythm:
-        """Return the averages, 0 outside the response."""
-        assert self._rows.stop == len(self.response), "every sequence must have passed exactly once"
-        return Rhythm(waad=self._waad * self.response, fai=self._fai * self.response)
-
-
-class DistanceReader:
-    """Sum the mean backward distance of every head's response rows."""
-
-    def __init__(self, response: Bool[Tensor, "B T"]) -> None:
-        self.response = response
-        self.sums: dict[int, Float[Tensor, "H"]] = {}
-        self._rows = slice(0, 0)
-
-    def start(self, num_sequences: int) -> None:
-        """Move on to the next num_sequences sequences."""
-        self._rows = slice(self._rows.stop, self._rows.stop + num_sequences)
-
-    def read(self, layer: int, attention: Attention) -> None:
-        """Add one layer's heads."""
-        _, distance = row_moments(attention)
-        rows = self.response[self._rows].unsqueeze(1)
-        total = (distance * rows).double().sum((0, 2))
-        self.sums[layer] = self.sums.get(layer, torch.zeros_like(total)) + total

@@ -85,6 +85,14 @@ def _trainer_faults(stage: Stage) -> Iterator[tuple[list[str | int], str]]:
         if isinstance(trainer, Grpo)
         else (trainer.batch, f"batch = {trainer.batch}")
     )
+    if isinstance(trainer, Grpo) and trainer.loss_type == "cispo":
+        cap = trainer.trl.get("epsilon_high", trainer.epsilon)
+        if isinstance(cap, int | float) and cap < 1:
+            yield (
+                ["trainer", "trl", "epsilon_high"],
+                f"cispo clips the probability ratio itself at this, and {cap:g} would scale every gradient down; "
+                "set it above 1 (its paper: 5.0)",
+            )
     if total % trainer.micro_batch:
         yield ["trainer", "micro_batch"], f"{trainer.micro_batch} does not divide {words}"
 

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from rl.recipe.section import Positive, Section, Share
+from rl.recipe.credit_sections import Coupled, Credit
+from rl.recipe.section import Positive, Section
 from rl.recipe.trainer_sections import AnyTrainer, Grpo, Sft
 
 
@@ -125,47 +126,24 @@ class Rewards(Section):
     """Rewards by name: answer (1 if right, else 0), format (-1 if the tags are not in order, else 0)."""
 
 
-class Uniform(Section):
-    """Every token gets the advantage of its completion, as in plain GRPO."""
+class Alarm(Section):
+    """When a collapse is called one. Values are means over `steps` steps; the first ones set the start."""
 
-    kind: Literal["uniform"] = "uniform"
-
-
-class Coupled(Section):
-    """Preplan and anchor tokens get more of the advantage (arXiv 2510.13554, version 2)."""
-
-    kind: Literal["coupled"] = "coupled"
-    gain: Annotated[float, Field(ge=1)] = 1.5
-    """Weight of a selected token [paper]."""
-    top_share: Share = 0.4
-    """Share of a response's tokens, by FAI, that are anchors [paper]."""
-    alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Share of a dominated anchor's gain that moves to its introductory token [ours]."""
-    lookback: Positive = 3
-    """How many tokens back an introductory token is looked for [ours]."""
-    window: Positive = 10
-    """WAAD clips distances at this many tokens [paper]."""
-    horizon: Annotated[list[Positive], Field(min_length=2, max_length=2)] = [10, 100]
-    """FAI averages the attention that a token gets from this near to this far after it, in tokens [paper]."""
-    local_share: Share = 0.3
-    """Share of probed heads, nearest mean distance first, that are local [paper]."""
-    global_share: Share = 0.3
-    """Share of probed heads, farthest mean distance first, that are global [paper]."""
-    layers: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
-    """Probed layers; by default five, evenly spaced over the middle third [paper]."""
-    reselect_every: Positive = 25
-    """Steps between two selections of the local and global heads [ours]."""
-    normalize: bool = False
-    """Scale the weights to mean 1 per response, so that credit does not change the step size [ours]."""
-
-    @model_validator(mode="after")
-    def _horizon_is_a_range(self) -> "Coupled":
-        if self.horizon[0] > self.horizon[1]:
-            raise ValueError(f"horizon: {self.horizon} is empty; write [nearest, farthest]")
-        return self
+    below: Annotated[float, Field(gt=0, lt=1)]
+    """Share of the starting value under which the alarm goes off."""
+    action: Literal["warn", "stop"] = "warn"
+    """`warn` says so; `stop` also saves a checkpoint and ends the run, to be resumed past the alarm or left."""
+    steps: Positive = 5
+    """Steps that both the starting value and the present one are means over."""
 
 
-Credit = Annotated[Uniform | Coupled, Field(discriminator="kind")]
+class Alarms(Section):
+    """What is watched for a collapse in GRPO stages, the known failure of credit as pure weighting."""
+
+    length: Alarm | None = None
+    """Mean length of the completions."""
+    entropy: Alarm | None = None
+    """Mean entropy of the policy, per token."""
 
 
 class Stage(Section):
@@ -261,5 +239,6 @@ class Recipe(Section):
     rewards: Rewards = Rewards()
     credit: Credit = Coupled()
     stages: Annotated[list[Stage], Field(min_length=1)] = [QUICKSTART_SFT, QUICKSTART_GRPO]
+    alarms: Alarms = Alarms()
     telemetry: Telemetry = Telemetry()
     checkpoints: Checkpoints = Checkpoints()

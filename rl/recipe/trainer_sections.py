@@ -60,7 +60,7 @@ class Grpo(Trainer):
     """Clip range of the probability ratio."""
     num_iterations: Positive = 1
     """Optimisation passes over one batch of rollouts."""
-    loss_type: Literal["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo"] = "dapo"
+    loss_type: Literal["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo"] = "dapo"
     """How token losses become one loss, as TRL defines it."""
 
     @property

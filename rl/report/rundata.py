@@ -34,13 +34,18 @@ def number(value: Any) -> int | float | None:
     return value if isinstance(value, int) else float(f"{value:.4g}")
 
 
+WITHOUT_ATTENTION = ("uniform", "uniform_gain", "random", "entropy")  # kinds of credit
+
+
 def read_run(run_dir: Path) -> RunData:
     """Read every file of run_dir that is there."""
     notes: dict[str, str] = {}
     rows = {name: _read_lines(run_dir / f"{name}.jsonl", notes) for name in ("metrics", "samples", "heads")}
     recipe = _read_object(run_dir / "recipe.json", notes)
-    if not rows["heads"] and rows["metrics"] and _credit_kind(recipe) == "uniform":
-        notes["heads"] = "Uniform credit reads no attention, so there are no heads to show."
+    kind = _credit_kind(recipe)
+    if not rows["heads"] and rows["metrics"] and kind in WITHOUT_ATTENTION:
+        credit = str(kind).replace("_", " ").capitalize()
+        notes["heads"] = f"{credit} credit reads no attention, so there are no heads to show."
     return RunData(
         name=run_dir.resolve().name,
         recipe=recipe,

@@ -1,12 +1,16 @@
 """Training stages on TRL's trainers."""
 
-from rl.trainers.attention_credit import CreditSettings
+from rl.trainers.alarms import Alarm, Alarmed, Alarms
 from rl.trainers.fit import Schedule, TrainerError, fit_grpo, fit_sft, grpo_config, sft_config
 from rl.trainers.interrupt import Interrupt, Interrupted
 from rl.trainers.names import rename
 from rl.trainers.observer import Observer
+from rl.trainers.token_credit import CreditSettings
 
 __all__ = [
+    "Alarm",
+    "Alarmed",
+    "Alarms",
     "CreditSettings",
     "Interrupt",
     "Interrupted",

@@ -16,9 +16,9 @@ from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from rl.rollouts import RubricReward
-from rl.trainers.attention_credit import CreditSettings
 from rl.trainers.grpo import GrpoTrainer
 from rl.trainers.observer import Observer
+from rl.trainers.token_credit import CreditSettings
 
 
 class TrainerError(ValueError):

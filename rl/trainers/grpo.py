@@ -1,7 +1,7 @@
 """GRPO on TRL's trainer. Every private seam of TRL that rhythm uses is in this file (tests: test_seams.py).
 
-Seams (TRL 1.16): _generate_and_score_completions, _get_per_token_logps_and_entropies, _compute_loss, _metrics, _step,
-_buffered_inputs, _get_train_sampler, _save_checkpoint, _load_optimizer_and_scheduler.
+Seams (TRL 1.16): _generate_and_score_completions, _generate, _get_per_token_logps_and_entropies, _compute_loss,
+_metrics, _step, _tokenizer, _buffered_inputs, _get_train_sampler, _save_checkpoint, _load_optimizer_and_scheduler.
 """
 
 import json
@@ -12,15 +12,17 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.functional import pad
+from torch.nn.utils.rnn import pad_sequence
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
-from rl.attention import Rhythm
-from rl.credit import Credit
+from rl import models
 from rl.rollouts import KeptRollout, RubricReward
-from rl.trainers.attention_credit import AttentionCredit, CreditSettings, last_tokens
+from rl.trainers.credit_metrics import CreditMetrics
 from rl.trainers.observer import Observer
 from rl.trainers.state import rollouts_from_json, rollouts_to_json
+from rl.trainers.token_credit import CreditSettings, Place, Reading, TokenCredit
 
 Batch = dict[str, Any]
 
@@ -50,29 +52,57 @@ class GrpoTrainer(GRPOTrainer):
         super().__init__(reward_funcs=[reward], args=args, **kwargs)  # pyright: ignore
         self.reward, self.observer = reward, observer
         self.keep_every, self.keep_count = keep_every, keep_count
-        self.credit = None if credit is None else AttentionCredit(credit, self.model)
+        place = Place(self.accelerator.process_index, self.accelerator.num_processes, self._sum_over_ranks)
+        self.credit = (
+            None
+            if credit is None
+            else TokenCredit(credit, self.model, models.delimiters(self._tokenizer), args.seed, place)
+        )
+        self.credit_metrics = CreditMetrics()
         self._probe_next = False
-        self._rhythm: Rhythm | None = None
+        self._reading: Reading | None = None
+        self._tool_mask: Tensor | None = None
         self._micro_batch: Batch | None = None
-        self._credit_sums = torch.zeros(len(CREDIT_METRICS) + 1, dtype=torch.float64)
         self._sampler: Any = None
 
     def _generate_and_score_completions(self, inputs: list[Batch]) -> Batch:
         training = self.model.training
-        self._probe_next = training and self.credit is not None and self._makes_old_pass()
+        credit = self.credit if training else None
+        self._probe_next = credit is not None and credit.fused and self._makes_old_pass()
         batch: Batch = super()._generate_and_score_completions(inputs)
         if not training:
             return batch
         batch["row"] = torch.arange(len(batch["advantages"]), device=batch["advantages"].device)
         batch["sequence_advantages"] = batch["advantages"]
-        if self.credit is not None:
-            if self._rhythm is not None:
-                self._weigh(batch, self._take_rhythm())
-            else:
-                ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
-                mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
-                self._select_heads_if_due(self.model, ids, mask, batch["completion_ids"].size(1))
+        if credit is not None:
+            self._give_credit(credit, batch)
         return batch
+
+    def _give_credit(self, credit: TokenCredit, batch: Batch) -> None:
+        """Weigh a generation batch, or leave that to the training forward and prepare what it cannot know."""
+        completions = batch["completion_ids"]
+        if credit.reads("noise"):
+            batch["noise"] = credit.noise(self.state.global_step, *completions.shape).to(completions.device)
+        reading, self._reading = self._reading, None
+        if reading is None and credit.reads("attention"):
+            ids = torch.cat([batch["prompt_ids"], completions], dim=1)
+            mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
+            response = _response(mask, completions.size(1), batch.get("tool_mask"))
+            self._select_heads_if_due(self.model, ids, mask, response)
+            if not credit.fused:
+                size = self.args.per_device_train_batch_size
+                reading = credit.read_separately(self.model, ids, mask, response, size)
+        if not (credit.reads("attention") or credit.reads("entropy")):
+            reading = Reading()
+        if reading is not None:
+            self._weigh(credit, batch, reading)
+
+    def _generate(self, prompts: list) -> Any:
+        outputs = super()._generate(prompts)
+        spans = outputs[2]  # which tokens of a completion are the policy's own, not a tool's
+        rows = None if spans is None else [torch.tensor(row, device=self.accelerator.device) for row in spans]
+        self._tool_mask = None if rows is None else pad_sequence(rows, batch_first=True, padding_value=1)
+        return outputs
 
     @property
     def _generate_every(self) -> int:
@@ -98,14 +128,22 @@ class GrpoTrainer(GRPOTrainer):
         if not self._probe_next:  # the reference model's pass, or no credit
             return call(model, input_ids, attention_mask, logits_to_keep, *args, **kwargs)
         self._probe_next = False
-        assert self.credit is not None
-        self._select_heads_if_due(model, input_ids, attention_mask, logits_to_keep)
-        reader = self.credit.reader(_response(attention_mask, logits_to_keep))
-        with self.credit.probe(model, reader):
+        credit, batch = self.credit, self._micro_batch
+        assert credit is not None
+        tool_mask = self._tool_mask if batch is None else batch.get("tool_mask")
+        response = _response(attention_mask, logits_to_keep, tool_mask)
+        self._select_heads_if_due(model, input_ids, attention_mask, response)
+        if credit.reads("entropy"):
+            kwargs["compute_entropy"] = True
+        with credit.probe(model, attention_mask, response) as reading:
             outputs = call(model, input_ids, attention_mask, logits_to_keep, *args, **kwargs)
-        self._rhythm = last_tokens(reader.rhythm(), logits_to_keep)
-        if self._micro_batch is not None:
-            self._weigh(self._micro_batch, self._take_rhythm())
+        if credit.reads("entropy"):
+            assert outputs[1] is not None
+            reading.entropy = outputs[1].detach()
+        if batch is None:
+            self._reading = reading
+        else:
+            self._weigh(credit, batch, reading)
         return outputs
 
     def _compute_loss(self, model: nn.Module, inputs: Batch) -> Tensor:
@@ -116,51 +154,47 @@ class GrpoTrainer(GRPOTrainer):
         loss = super()._compute_loss(model, inputs)
         self._micro_batch = None
         if training:
-            self._count_credit(inputs)
+            if "weights" in inputs:
+                self.credit_metrics.add(inputs)
             self._keep(inputs)
         return loss
 
-    def _select_heads_if_due(self, model: nn.Module, ids: Tensor, mask: Tensor, completion_length: int) -> None:
+    def _select_heads_if_due(self, model: nn.Module, ids: Tensor, mask: Tensor, response: Tensor) -> None:
         step = self.state.global_step + 1
         assert self.credit is not None
         if self.credit.is_due(step):
-            response = _response(mask, completion_length)
             size = self.args.per_device_train_batch_size
-            distances = self.credit.select_heads(step, model, ids, mask, response, size, self._sum_over_ranks)
+            distances = self.credit.select_heads(step, model, ids, mask, response, size)
             if self.accelerator.is_main_process and self.credit.heads is not None:
                 self.observer.saw_heads(step, distances, self.credit.heads)
 
     def _sum_over_ranks(self, tensor: Tensor) -> Tensor:
         return self.accelerator.reduce(tensor, reduction="sum")  # pyright: ignore
 
-    def _take_rhythm(self) -> Rhythm:
-        rhythm, self._rhythm = self._rhythm, None
-        assert rhythm is not None
-        return rhythm
-
-    def _weigh(self, batch: Batch, rhythm: Rhythm) -> None:
+    def _weigh(self, credit: TokenCredit, batch: Batch, reading: Reading) -> None:
         """Turn the batch's (B,) advantages into (B, T) ones and keep what they came from."""
-        assert self.credit is not None
-        credit: Credit = self.credit.settings.weigh(rhythm, batch["completion_mask"].bool())
-        batch["advantages"] = batch["sequence_advantages"].unsqueeze(1) * credit.weights
-        batch |= {"weights": credit.weights, "waad": rhythm.waad, "fai": rhythm.fai}
-        batch |= {"anchors": credit.anchors, "preplan": credit.preplan, "dominated": credit.dominated}
-        batch["selected"] = credit.selected
-
-    def _count_credit(self, inputs: Batch) -> None:
-        if "weights" in inputs:
-            mask = inputs["completion_mask"].bool()
-            sums = [(measure(inputs) * mask).sum(dtype=torch.float64) for measure in CREDIT_METRICS.values()]
-            self._credit_sums += torch.stack([*sums, mask.sum(dtype=torch.float64)]).cpu()
+        ids, advantages = batch["completion_ids"], batch["sequence_advantages"]
+        own = _response(batch["completion_mask"], ids.shape[1], batch.get("tool_mask"))
+        reading = reading.of_last(ids.shape[1])
+        given = credit.weigh(ids, own, advantages, reading, batch.get("noise"))
+        batch["advantages"] = advantages.unsqueeze(1) * given.weights
+        rhythm = reading.rhythm
+        batch |= {"weights": given.weights, "selected": given.selected, "response": own}
+        batch["delimiters"] = own & credit.is_delimiter(ids)
+        optional = {
+            "anchors": given.anchors,
+            "preplan": given.preplan,
+            "dominated": given.dominated,
+            "waad": None if rhythm is None else rhythm.waad,
+            "fai": None if rhythm is None else rhythm.fai,
+        }
+        batch |= {name: value for name, value in optional.items() if value is not None}
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the credit metrics, each a mean over all response tokens since the last log, to TRL's."""
         if self.credit is not None and self.model.training:
-            *sums, tokens = self._sum_over_ranks(self._credit_sums.to(self.accelerator.device)).tolist()
-            if tokens:
-                for name, total in zip(CREDIT_METRICS, sums, strict=True):
-                    self._metrics["train"][name].append(total / tokens)
-            self._credit_sums.zero_()
+            for name, value in self.credit_metrics.take(self._sum_over_ranks, self.accelerator.device).items():
+                self._metrics["train"][name].append(value)
         super().log(logs, start_time)
 
     def _keep(self, inputs: Batch) -> None:
@@ -226,21 +260,13 @@ class GrpoTrainer(GRPOTrainer):
             torch.randperm(self._sampler.num_samples, generator=self._sampler.generator)
 
 
-# Means over response tokens, by metric name.
-CREDIT_METRICS = {
-    "credit/weight/mean": lambda batch: batch["weights"],
-    "credit/selected/share": lambda batch: batch["selected"],
-    "credit/anchor/share": lambda batch: batch["anchors"],
-    "credit/dominated/share": lambda batch: batch["dominated"],
-    "attention/waad/mean": lambda batch: batch["waad"],
-    "attention/fai/mean": lambda batch: batch["fai"],
-}
-
-
-def _response(attention_mask: Tensor, completion_length: int) -> Tensor:
-    """Return which tokens are the response: those of the last completion_length that are no padding."""
+def _response(attention_mask: Tensor, completion_length: int, tool_mask: Tensor | None) -> Tensor:
+    """Return which tokens the policy wrote: the last completion_length ones, without padding and a tool's answers."""
     response = attention_mask.bool().clone()
     response[:, :-completion_length] = False
+    if tool_mask is not None:
+        own = pad(tool_mask, (0, completion_length - tool_mask.shape[1]), value=1)
+        response[:, -completion_length:] &= own.bool()
     return response
 
 

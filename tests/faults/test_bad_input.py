@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from reference import models
 from reference.command import rhythm
 
 from rl import cli, tiny
@@ -29,6 +30,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     tiny.build_model(0).save_pretrained(tmp_path / "cut")
     tiny.build_tokenizer().save_pretrained(tmp_path / "cut")
     (tmp_path / "cut" / "model.safetensors").write_bytes(b"\x00" * 100)
+    hybrid = models.build("qwen3_next")
+    hybrid.save_pretrained(tmp_path / "hybrid")
+    tiny.build_tokenizer().save_pretrained(tmp_path / "hybrid")
     (tmp_path / "half.jsonl").write_text(LINE + LINE.replace("1 + 1", "\\ud800"), encoding="utf-8")
     (tmp_path / "loop.yaml").write_text("model: &a {lora: *a}\n", encoding="utf-8")
     (tmp_path / "date.yaml").write_text("seed: 2024-13-45\n", encoding="utf-8")
@@ -121,6 +125,38 @@ CASES = {
     "layer beyond": (
         ["train", "quickstart", "--set", "credit.layers=[9]"],
         "credit.layers: [9] are beyond the model's layers 0..5",
+    ),
+    "layer without attention": (
+        ["train", "quickstart", "--set", "model.name=./hybrid", "--set", "credit.layers=[0, 1]"],
+        "credit.layers: layers [0] of Qwen3NextForCausalLM bypass the attention interface",
+    ),
+    "empty horizon": (
+        ["check", "quickstart", "--set", "credit.horizon=[50, 10]"],
+        "credit: horizon: [50, 10] is empty",
+    ),
+    "unknown sign": (
+        ["check", "quickstart", "--set", "credit.sign=plus"],
+        "credit.sign: should be 'both', 'positive' or 'negative'",
+    ),
+    "option of another kind": (
+        ["check", "quickstart", "--set", "credit={kind: random, window: 3}"],
+        "credit.window: unknown key",
+    ),
+    "alarm without a share": (
+        ["check", "quickstart", "--set", "alarms.entropy.steps=3"],
+        "alarms.entropy.below: is missing",
+    ),
+    "alarm of the start": (
+        ["check", "quickstart", "--set", "alarms.length.below=1.5"],
+        "alarms.length.below: should be less than 1",
+    ),
+    "unknown alarm": (
+        ["check", "quickstart", "--set", "alarms.lenght.below=0.5"],
+        "alarms.lenght: unknown key; did you mean length?",
+    ),
+    "cispo's clip": (
+        ["check", "quickstart", "--set", "stages.grpo.trainer.loss_type=cispo"],
+        "stages.grpo.trainer.trl.epsilon_high: cispo clips the probability ratio itself at this, and 0.2",
     ),
     "trl type": (
         ["train", "quickstart", "--set", "stages.grpo.trainer.trl.top_p=x"],

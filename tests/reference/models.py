@@ -5,12 +5,14 @@ from transformers import (
     AutoModelForCausalLM,
     Gemma2Config,
     Gemma3TextConfig,
+    GptOssConfig,
     LlamaConfig,
     MistralConfig,
     Phi3Config,
     PreTrainedModel,
     Qwen2Config,
     Qwen3Config,
+    Qwen3NextConfig,
 )
 
 SHAPE = {
@@ -42,13 +44,28 @@ CONFIGS = {
         "sdpa",
     ),
     "phi3": (Phi3Config, {}, "sdpa"),
+    "gpt_oss": (GptOssConfig, {"sliding_window": 9, "num_local_experts": 2, "num_experts_per_tok": 1}, "eager"),
 }
 
 
-def build(family: str, attention: str | None = None) -> PreTrainedModel:
+# Layers of linear attention beside one that goes through the attention interface.
+HYBRID = {
+    "layer_types": ["linear_attention", "full_attention", "linear_attention"],
+    "num_experts": 2,
+    "num_experts_per_tok": 1,
+    "moe_intermediate_size": 16,
+    "shared_expert_intermediate_size": 16,
+    "linear_num_value_heads": 2,
+    "linear_num_key_heads": 2,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+}
+
+
+def build(family: str, attention: str | None = None, **shape: int) -> PreTrainedModel:
     """A random model with attention that is far from uniform."""
-    config_class, extra, default = CONFIGS[family]
-    config = config_class(**SHAPE, **extra)
+    config_class, extra, default = {**CONFIGS, "qwen3_next": (Qwen3NextConfig, HYBRID, "sdpa")}[family]
+    config = config_class(**{**SHAPE, **extra, **shape})
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config, attn_implementation=attention or default).float().eval()
     for name, parameter in model.named_parameters():

@@ -2,98 +2,24 @@
 
 import functools
 import inspect
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import trl
+from reference.grpo import CREDIT, TASKS, ByParity, Seen, arguments, same, trainer, weights_of
 from transformers import TrainerCallback
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOTrainer
 
 from rewards import Rubric
 from rewards.answer import Answer
 from rewards.format import Format
 from rl import tiny
 from rl.attention import Heads, measure
-from rl.credit import coupled
-from rl.data.sources import from_reasoning_gym
+from rl.credit import Signals, coupled
 from rl.rollouts import RubricReward, prompt_dataset
-from rl.trainers.attention_credit import CreditSettings
-from rl.trainers.grpo import GrpoTrainer
-
-OPTIONS = {"min_terms": 3, "max_terms": 4, "min_digits": 1, "max_digits": 1}
-TASKS = from_reasoning_gym("chain_sum", 32, 0, OPTIONS, traced=False)
-CREDIT = CreditSettings(weigh=coupled, horizon=(3, 20), reselect_every=2)
-
-
-class Seen:
-    """Keep what the trainer told its observer."""
-
-    def __init__(self) -> None:
-        self.heads: list[tuple[int, Heads]] = []
-        self.rollouts: list[tuple[int, list]] = []
-
-    def saw_heads(self, step: int, distances: Mapping[int, Any], heads: Heads) -> None:
-        self.heads.append((step, heads))
-
-    def saw_rollouts(self, step: int, rollouts: Any) -> None:
-        self.rollouts.append((step, list(rollouts)))
-
-
-class ByParity:
-    """A reward with spread for an untrained model: whether the completion has an odd number of characters."""
-
-    def __call__(self, sample: Any) -> float:
-        return float(len(sample.completion) % 2)
-
-
-def arguments(folder: Path, **changes: Any) -> GRPOConfig:
-    settings = {
-        "output_dir": str(folder),
-        "max_steps": 3,
-        "learning_rate": 1e-3,
-        "per_device_train_batch_size": 8,
-        "gradient_accumulation_steps": 1,
-        "num_generations": 4,
-        "max_completion_length": 24,
-        "beta": 0.0,
-        "bf16": False,
-        "gradient_checkpointing": False,
-        "report_to": "none",
-        "logging_steps": 1,
-        "save_strategy": "no",
-        "disable_tqdm": True,
-        "seed": 0,
-        "remove_unused_columns": False,
-    }
-    return GRPOConfig(**{**settings, **changes})
-
-
-def trainer(
-    folder: Path, credit: CreditSettings | None, seen: Seen | None = None, model: Any = None, **changes: Any
-) -> GrpoTrainer:
-    tokenizer = tiny.build_tokenizer()
-    return GrpoTrainer(
-        reward=RubricReward(Rubric({"parity": ByParity()}, {"parity": 1.0}), tokenizer),
-        args=arguments(folder, **changes),
-        credit=credit,
-        observer=seen or Seen(),
-        keep_every=1,
-        keep_count=8,
-        model=model or tiny.build_model(0),
-        train_dataset=prompt_dataset(TASKS, None),
-        processing_class=tokenizer,
-    )
-
-
-def weights_of(trained: GRPOTrainer) -> dict[str, torch.Tensor]:
-    return {name: value.detach().clone() for name, value in trained.model.state_dict().items()}
-
-
-def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
-    return all(torch.equal(left[name], right[name]) for name in left)
+from rl.trainers.token_credit import CreditSettings
 
 
 def test_version() -> None:
@@ -104,6 +30,7 @@ def test_version() -> None:
     ("method", "parameters"),
     [
         ("_generate_and_score_completions", ["self", "inputs"]),
+        ("_generate", ["self", "prompts"]),
         ("_compute_loss", ["self", "model", "inputs"]),
         ("_get_train_sampler", ["self", "dataset"]),
         ("_save_checkpoint", ["self", "model", "trial"]),
@@ -139,7 +66,7 @@ def test_uniform_is_plain_trl_to_the_bit(tmp_path: Path) -> None:
 @pytest.mark.parametrize("num_iterations", [1, 2])
 def test_weights_of_one_are_the_identity(tmp_path: Path, num_iterations: int) -> None:
     """A gain of 1 sends (B, T) advantages through both ways of probing and trains what (B,) ones train."""
-    ones = CreditSettings(weigh=functools.partial(coupled, gain=1.0), horizon=(3, 20))
+    ones = CreditSettings(rule=functools.partial(coupled, gain=1.0), horizon=(3, 20))
     weighted = trainer(tmp_path / "a", ones, num_iterations=num_iterations)
     weighted.train()
     uniform = trainer(tmp_path / "b", None, num_iterations=num_iterations)
@@ -181,7 +108,7 @@ def check_against_measure(rows: list, model: Any, heads: Heads) -> None:
         part = slice(len(prompt_ids), None)
         torch.testing.assert_close(torch.tensor(kept.waad), rhythm.waad[0, part], atol=1e-4, rtol=0)
         torch.testing.assert_close(torch.tensor(kept.fai), rhythm.fai[0, part], atol=1e-6, rtol=1e-4)
-        assert kept.weights == coupled(rhythm, response.bool()).weights[0, part].tolist()
+        assert kept.weights == coupled(Signals(response.bool(), rhythm)).weights[0, part].tolist()
 
 
 @pytest.mark.parametrize("num_iterations", [1, 2])

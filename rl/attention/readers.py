@@ -1,0 +1,210 @@
+"""What is kept of a probed pass: WAAD and FAI per token, or the scores of every head."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from rl.attention import bands
+from rl.attention.heads import Heads
+from rl.attention.layer import Attention, span
+from rl.attention.moments import received, row_lse, row_moments, sink_mass
+from rl.attention.probe import ProbeError
+from rl.attention.rhythm import Rhythm
+
+Span = tuple[int, int]
+SENTENCE_GAP = 4  # receiver heads: a sentence is heard from the fourth sentence after it on (arXiv 2506.19143)
+MASS_ERROR = 1e-2  # rows of attention sum to 1 within this, or the kernel attends to other keys than thought
+
+
+class RhythmReader:
+    """Average WAAD over the local and FAI over the global heads, for sequences that come in one or more passes."""
+
+    def __init__(self, heads: Heads, response: Bool[Tensor, "B T"], window: int, horizon: tuple[int, int]) -> None:
+        self.heads, self.response, self.window, self.horizon = heads, response, window, horizon
+        self._waad = torch.zeros(response.shape, device=response.device)
+        self._fai = torch.zeros_like(self._waad)
+        self._sequences, self._columns = slice(0, 0), slice(0, 0)
+
+    def start(self, num_sequences: int) -> None:
+        """Move on to the next num_sequences sequences."""
+        self._sequences = slice(self._sequences.stop, self._sequences.stop + num_sequences)
+        self._columns = span(self.response[self._sequences])
+
+    def read(self, layer: int, attention: Attention) -> None:
+        """Add one layer's chosen heads."""
+        local = [head for at, head in self.heads.local if at == layer]
+        wide = [head for at, head in self.heads.global_ if at == layer]
+        rows = self._columns
+        if rows.start == rows.stop:
+            return
+        heads = local + wide
+        lse = row_lse(attention.of(heads), rows) if attention.lse is None else attention.lse[:, heads]
+        n = len(local)
+        if local:
+            near = bands.waad(attention, local, lse[:, :n], rows, self.window)
+            self._waad[self._sequences] += near.sum(1) / len(self.heads.local)
+        if wide:
+            response = self.response[self._sequences]
+            far = bands.fai(attention, wide, lse[:, n:], rows, response, self.horizon)
+            self._fai[self._sequences] += far.sum(1) / len(self.heads.global_)
+
+    def rhythm(self) -> Rhythm:
+        """Return the averages, 0 outside the response."""
+        assert self._sequences.stop == len(self.response), "every sequence must have passed exactly once"
+        return Rhythm(waad=self._waad * self.response, fai=self._fai * self.response)
+
+
+@dataclass(frozen=True)
+class HeadScores:
+    """Hold one number per head of a layer; receiver and retrieval are None where no spans were given.
+
+    distance: mean over response rows of sum_s A[t, s] (t - s), tokens (arXiv 2510.13554); entropy: mean row entropy,
+    nats; sink: mean attention to the sequence's first token; receiver: Fisher kurtosis over sentences of the attention
+    that they receive from sentences at least 4 later, mean over sequences (arXiv 2506.19143), nan where no sequence has
+    enough sentences; retrieval: share of the needle's tokens that the head's strongest key was when that very token was
+    written next (arXiv 2404.15574), each needle token counted once [ours], mean over sequences.
+    """
+
+    distance: Float[Tensor, "H"]
+    entropy: Float[Tensor, "H"]
+    sink: Float[Tensor, "H"]
+    receiver: Float[Tensor, "H"] | None = None
+    retrieval: Float[Tensor, "H"] | None = None
+
+
+class ScoreReader:
+    """Sum what HeadScores averages, over every head and the response rows of sequences in one or more passes.
+
+    `excluded` keys are left out of mean distances, whose rows then count by the attention they have left [ours].
+    Without `whole`, nothing but the distances is worked out.
+    """
+
+    def __init__(
+        self,
+        response: Bool[Tensor, "B T"],
+        *,
+        excluded: Bool[Tensor, "B T"] | None = None,
+        sentences: Sequence[Sequence[Span]] | None = None,
+        needle: Sequence[Span] | None = None,
+        input_ids: Int[Tensor, "B T"] | None = None,
+        whole: bool = True,
+    ) -> None:
+        self.response, self.excluded, self.input_ids, self.whole = response, excluded, input_ids, whole
+        self.sentence = None if sentences is None else _numbers(sentences, response)
+        self.needle = None if needle is None else _marks(needle, response)
+        self.sums: dict[int, dict[str, Float[Tensor, "H"]]] = {}
+        self._sequences, self._columns = slice(0, 0), slice(0, 0)
+
+    def start(self, num_sequences: int) -> None:
+        """Move on to the next num_sequences sequences."""
+        self._sequences = slice(self._sequences.stop, self._sequences.stop + num_sequences)
+        heard = self._of(self.response)
+        if self.needle is not None:
+            heard = heard | _before(heard)
+        if self.sentence is not None:
+            heard = heard | (self._of(self.sentence) >= 0)
+        self._columns = span(heard)
+
+    def _of(self, x: Tensor) -> Tensor:
+        return x[self._sequences]
+
+    def read(self, layer: int, attention: Attention) -> None:
+        """Add one layer's heads. Raises ProbeError where the kernel attended to other keys than the probe sees."""
+        rows, response = self._columns, self._of(self.response)[:, self._columns].unsqueeze(1)
+        lse = row_lse(attention, rows) if attention.lse is None else attention.lse
+        excluded = None if self.excluded is None else self._of(self.excluded)
+        moments = row_moments(attention, lse, rows, excluded, whole=self.whole)
+        sums = attention.row_sums(lse[:, :, rows], range(lse.shape[1]))
+        error = ((moments.mass - sums).abs() * response).amax() if response.numel() else 0.0
+        if error > MASS_ERROR:
+            raise ProbeError(f"layer {layer} attends to other keys than a causal mask and padding leave: not probeable")
+        kept = torch.ones_like(moments.kept) if self.excluded is None else moments.kept
+        found = {
+            "distance": (moments.distance * response).sum((0, 2), dtype=torch.float64),
+            "kept": (kept * response).sum((0, 2), dtype=torch.float64),
+            "entropy": (moments.entropy * response).sum((0, 2), dtype=torch.float64),
+            "sink": (sink_mass(attention, lse, rows) * response).sum((0, 2), dtype=torch.float64),
+        }
+        if self.sentence is not None:
+            numbers = self._of(self.sentence)
+            kurtosis = _kurtosis(received(attention, lse, rows, numbers, SENTENCE_GAP)).double()
+            found |= {"receiver": kurtosis.nansum(0), "receiver_count": kurtosis.isfinite().double().sum(0)}
+        if self.needle is not None:
+            found["retrieval"] = self._copied(moments.peak, rows).sum(0)
+        known = self.sums.setdefault(layer, {})
+        for name, value in found.items():
+            known[name] = known[name] + value if name in known else value
+
+    def _copied(self, peak: Int[Tensor, "B H R"], rows: slice) -> Float[Tensor, "B H"]:
+        """Return the share of each needle that heads looked at while the model wrote the same token next."""
+        assert self.needle is not None and self.input_ids is not None
+        ids, needle = self._of(self.input_ids), self._of(self.needle)
+        following = F.pad(ids[:, 1:], (0, 1))[:, rows].unsqueeze(1)
+        writes = _before(self._of(self.response))[:, rows].unsqueeze(1)
+        heads = peak.shape[1]
+        wide = (len(ids), heads, ids.shape[1])
+        seen = ids.unsqueeze(1).expand(wide).gather(-1, peak)
+        hit = (seen == following) & writes & needle.unsqueeze(1).expand(wide).gather(-1, peak)
+        marks = torch.zeros(wide, dtype=torch.int32, device=ids.device).scatter_add_(-1, peak, hit.int())
+        return (marks > 0).sum(-1).double() / needle.sum(-1, keepdim=True)
+
+    def scores(self) -> dict[int, HeadScores]:
+        """Return every layer's scores, nan where there was nothing to average."""
+        tokens, sequences = self.response.sum(), len(self.response)
+        scores = {}
+        for layer, sums in sorted(self.sums.items()):
+            receiver = sums["receiver"] / sums["receiver_count"] if "receiver" in sums else None
+            scores[layer] = HeadScores(
+                distance=(sums["distance"] / sums["kept"]).float(),
+                entropy=(sums["entropy"] / tokens).float(),
+                sink=(sums["sink"] / tokens).float(),
+                receiver=None if receiver is None else receiver.float(),
+                retrieval=(sums["retrieval"] / sequences).float() if "retrieval" in sums else None,
+            )
+        return scores
+
+
+def _before(response: Bool[Tensor, "B T"]) -> Bool[Tensor, "B T"]:
+    """Return the rows that write a response token: each predicts the token after it."""
+    return F.pad(response[:, 1:], (0, 1))
+
+
+def _numbers(sentences: Sequence[Sequence[Span]], response: Bool[Tensor, "B T"]) -> Int[Tensor, "B T"]:
+    """Return the number of each token's sentence, -1 for none. Raises ValueError."""
+    if len(sentences) != len(response):
+        raise ValueError(f"sentences: {len(sentences)} lists of spans for {len(response)} sequences")
+    numbers = torch.full(response.shape, -1, dtype=torch.long)
+    for row, spans in enumerate(sentences):
+        for number, (start, stop) in enumerate(spans):
+            _check_span("sentences", (start, stop), response.shape[1])
+            if (numbers[row, start:stop] >= 0).any():
+                raise ValueError(f"sentences: ({start}, {stop}) of sequence {row} overlaps the one before")
+            numbers[row, start:stop] = number
+    return numbers.to(response.device)
+
+
+def _marks(needle: Sequence[Span], response: Bool[Tensor, "B T"]) -> Bool[Tensor, "B T"]:
+    """Return which tokens are the needle's. Raises ValueError."""
+    if len(needle) != len(response):
+        raise ValueError(f"needle: {len(needle)} spans for {len(response)} sequences")
+    marks = torch.zeros(response.shape, dtype=torch.bool)
+    for row, (start, stop) in enumerate(needle):
+        _check_span("needle", (start, stop), response.shape[1])
+        marks[row, start:stop] = True
+    return marks.to(response.device)
+
+
+def _check_span(what: str, pair: Span, length: int) -> None:
+    if not 0 <= pair[0] < pair[1] <= length:
+        raise ValueError(f"{what}: {tuple(pair)} is no span of tokens in 0..{length}; write (start, stop)")
+
+
+def _kurtosis(values: Float[Tensor, "B H S"]) -> Float[Tensor, "B H"]:
+    """Return the Fisher kurtosis m4 / m2^2 - 3 over S, leaving out nan; nan where there is no spread."""
+    values = values.double()
+    centred = values - values.nanmean(-1, keepdim=True)
+    return (centred**4).nanmean(-1) / (centred**2).nanmean(-1) ** 2 - 3

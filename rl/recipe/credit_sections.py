@@ -1,0 +1,128 @@
+"""How the advantage is shared out among tokens: one section for each kind of credit."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from rl.recipe.section import Positive, Section, Share
+
+Weight = Annotated[float, Field(ge=0)]
+End = Literal["top", "bottom"]
+
+
+class Uniform(Section):
+    """Every token gets the advantage of its completion, as in plain GRPO."""
+
+    kind: Literal["uniform"] = "uniform"
+
+
+class UniformGain(Section):
+    """Control: every token gets the same gain, the mean weight of a rule that gives 1.5 to 40 % of them."""
+
+    kind: Literal["uniform_gain"]
+    gain: Weight = 1.2
+    """Weight of every token [paper]."""
+    sign: Literal["both", "positive", "negative"] = "both"
+    """Advantages that are weighted: `positive` those of 0 and above, `negative` the rest; the others get weight 1."""
+
+
+class Selective(Section):
+    """What all kinds share that select tokens."""
+
+    gain: Weight = 1.5
+    """Weight of a selected token [paper]."""
+    top_share: Share = 0.4
+    """Share of a response's tokens that are selected; for coupled, that are anchors [paper]."""
+    floor: Weight = 1.0
+    """Weight of a token that is not selected: 1 is the paper's, below it credit turns into pure weighting [ours]."""
+    sign: Literal["both", "positive", "negative"] = "both"
+    """Advantages that are weighted: `positive` those of 0 and above (version 1), `negative` the rest; others get 1."""
+    normalize: bool = False
+    """Scale the weights to mean 1 per response, so that credit does not change the step size [ours]."""
+    exclude_delimiters: bool = False
+    """Never select punctuation, white space and special tokens; the share is then one of the other tokens [ours]."""
+
+
+class Reading(Selective):
+    """What all kinds share that read attention (arXiv 2510.13554)."""
+
+    window: Positive = 10
+    """WAAD clips distances at this many tokens [paper]."""
+    horizon: Annotated[list[Positive], Field(min_length=2, max_length=2)] = [10, 100]
+    """FAI averages the attention that a token gets from this near to this far after it; version 1: [10, 50] [paper]."""
+    layers: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
+    """Probed layers; by default five, evenly spaced over the middle third [paper]."""
+    local_share: Share = 0.3
+    """Share of probed heads, nearest mean distance first, that are local [paper]."""
+    global_share: Share = 0.3
+    """Share of probed heads, farthest mean distance first, that are global [paper]."""
+    reselect_every: Positive = 25
+    """Steps between two selections of the local and global heads [ours]."""
+    calibration: Positive = 16
+    """Rollouts of a step, over all devices and evenly spaced, that heads are selected on [ours]."""
+    exclude_sinks: bool = False
+    """Leave attention sinks out of the heads' mean distance, and never select one (arXiv 2512.22213) [ours]."""
+    probe: Literal["fused", "separate"] = "fused"
+    """`fused`: read the forward pass that GRPO makes anyway; `separate`: one more, as the paper does, to compare."""
+
+    @model_validator(mode="after")
+    def _horizon_is_a_range(self) -> "Reading":
+        if self.horizon[0] > self.horizon[1]:
+            raise ValueError(f"horizon: {self.horizon} is empty; write [nearest, farthest]")
+        return self
+
+
+class Preplan(Reading):
+    """Tokens where WAAD jumps get more of the advantage (arXiv 2510.13554)."""
+
+    kind: Literal["preplan"]
+    end: End = "top"
+    """`bottom` selects the tokens with the least signal: a control."""
+
+
+class Anchor(Reading):
+    """Tokens that much of the later response attends to get more of the advantage (arXiv 2510.13554)."""
+
+    kind: Literal["anchor"]
+    end: End = "top"
+    """`bottom` selects the tokens with the least signal: a control."""
+
+
+class Coupling(Reading):
+    """What coupled and shuffled credit share."""
+
+    alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of a dominated anchor's gain that moves to its introductory token [ours]."""
+    lookback: Positive = 3
+    """How many tokens back an introductory token is looked for [ours]."""
+
+
+class Coupled(Coupling):
+    """Anchors, and the tokens that introduce them, get more of the advantage (arXiv 2510.13554, version 2)."""
+
+    kind: Literal["coupled"] = "coupled"
+
+
+class Shuffled(Coupling):
+    """Control: the weights of coupled credit, in a random order within each response."""
+
+    kind: Literal["shuffled"]
+
+
+class Random(Selective):
+    """Control: a random share of the tokens gets more of the advantage."""
+
+    kind: Literal["random"]
+
+
+class Entropy(Selective):
+    """Control: tokens drawn from a distribution of high entropy get more of the advantage."""
+
+    kind: Literal["entropy"]
+    end: End = "top"
+    """`bottom` selects the tokens with the least entropy."""
+
+
+Credit = Annotated[
+    Uniform | UniformGain | Preplan | Anchor | Coupled | Random | Shuffled | Entropy, Field(discriminator="kind")
+]

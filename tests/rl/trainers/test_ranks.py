@@ -1,0 +1,50 @@
+"""Credit in several real processes: the weights, heads and training of two ranks are those of one."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+SCRIPT = Path(__file__).resolve().parents[2] / "reference" / "ranks.py"
+
+
+def run(folder: Path, how: str, ranks: int) -> list[dict[str, Any]]:
+    """Train in that many processes and return what each wrote down."""
+    folder.mkdir()
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)] if ranks > 1 else []
+    environment = {**os.environ, "DS_ACCELERATOR": "cpu"}
+    command = [sys.executable, *launcher, str(SCRIPT), str(folder), how]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(ranks)]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return run(tmp_path_factory.mktemp("ranks") / "alone", "plain", 1)[0]
+
+
+def by_row(results: list[dict[str, Any]]) -> dict[int, list[float]]:
+    """Every rollout's weights by its place among all ranks', without the padding, which is each rank's own."""
+    pairs = [pair for result in results for pair in zip(result["rows"].tolist(), result["weights"], strict=True)]
+    return {row: [weight for weight in weights.tolist() if weight] for row, weights in pairs}
+
+
+@pytest.mark.parametrize("how", ["ddp", "zero2", "zero3"])
+def test_two_ranks_are_one(tmp_path: Path, alone: dict[str, Any], how: str) -> None:
+    """Four steps of eight rollouts: 4 on each of two ranks, or 4 twice on one."""
+    results = run(tmp_path / how, how, 2)
+    one, two = by_row([alone]), by_row(results)
+    assert sorted(one) == sorted(two) == list(range(8))
+    for row in one:
+        assert two[row] == pytest.approx(one[row], abs=1e-6)
+    assert len({weight for weights in one.values() for weight in weights}) > 2
+    assert results[0]["heads"] == results[1]["heads"] == alone["heads"]
+    for row, expected in zip(results[0]["metrics"], alone["metrics"], strict=True):
+        assert row == {name: pytest.approx(value, rel=1e-3, abs=1e-4) for name, value in expected.items()}
+    for name, value in alone["policy"].items():
+        torch.testing.assert_close(results[0]["policy"][name].float(), value, atol=2e-3, rtol=1e-2)
