@@ -20,7 +20,7 @@ lint: install
 	$(BIN)/basedpyright
 
 bench: install
-	@for file in tests/benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	@for file in tests/benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 install: $(STAMP)
 

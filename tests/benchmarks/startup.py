@@ -1,6 +1,6 @@
 """How long a person waits for `rhythm --help` and `rhythm check`: medians of fresh processes, interleaved.
 
-    python tests/benchmarks/bench_startup.py [--repeats 7]
+    python tests/benchmarks/startup.py [--repeats 7]
 
 Prints a table, and last one line of JSON in seconds.
 """
