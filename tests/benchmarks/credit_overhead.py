@@ -1,6 +1,7 @@
 """What credit costs a GRPO step, beside plain TRL GRPO: real steps, same rollouts, interleaved, paired.
 
-    python tests/benchmarks/credit_overhead.py [--tokens 512] [--rollouts 4] [--rounds 7] [--device cpu]
+    python tests/benchmarks/credit_overhead.py [--tokens 384] [--rollouts 4] [--rounds 11] [--device cpu]
+    python tests/benchmarks/credit_overhead.py --shape qwen3-0.6b --tokens 8000 --replay --checkpointing    # on a GPU
 
 Arms: `plain` (TRL's GRPOTrainer), `uniform`, `coupled_fused`, `coupled_separate`, and `coupled_reselect`: fused, with
 heads selected in every step, on a quarter of the rollouts (a recipe does so every 25 steps). Every round runs one step
@@ -21,7 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
+os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", TRL_EXPERIMENTAL_SILENCE="1")
 os.environ.setdefault("KINETO_LOG_LEVEL", "5")
 
 import torch
@@ -128,6 +129,7 @@ def build(name: str, model: Qwen3ForCausalLM, options: argparse.Namespace, folde
         "model": model,
         "train_dataset": prompt_dataset(tasks, "Think. " * options.prompt),
         "processing_class": tokenizer,
+        "rollout_func": functools.partial(replay, length=options.tokens) if options.replay else None,
     }
     if name == "plain":
         trainer = GRPOTrainer(reward_funcs=[reward], **common)
@@ -137,6 +139,14 @@ def build(name: str, model: Qwen3ForCausalLM, options: argparse.Namespace, folde
     trainer.remove_callback(PrinterCallback)
     trainer.rollouts_of = reward  # pyright: ignore
     return trainer
+
+
+def replay(prompts: list, trainer: Any, length: int) -> dict[str, Any]:
+    """Return random completions in place of generated ones."""
+    tokenizer = trainer._tokenizer
+    ids = [tokenizer.apply_chat_template(one, add_generation_prompt=True, return_dict=False) for one in prompts]
+    completions = torch.randint(10, len(tokenizer) - 10, (len(prompts), length)).tolist()
+    return {"prompt_ids": ids, "completion_ids": completions, "logprobs": None}
 
 
 def step(trainer: Any, seed: int) -> None:
@@ -171,10 +181,11 @@ def measure(options: argparse.Namespace) -> tuple[dict[str, list[tuple[float, fl
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tokens", type=int, default=512, help="tokens of a completion")
+    parser.add_argument("--tokens", type=int, default=384, help="tokens of a completion")
     parser.add_argument("--prompt", type=int, default=100, help="words put before a prompt")
     parser.add_argument("--rollouts", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--replay", action="store_true", help="random completions: the optimisation phase alone")
     parser.add_argument("--shape", choices=SHAPES, default="small")
     parser.add_argument("--checkpointing", action="store_true", help="recompute activations in the backward pass")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

@@ -1,6 +1,6 @@
 """What the quickstart takes and earns: wall time of the command, and GRPO's reward, on seeds 0, 1, 2 in turn.
 
-    python tests/benchmarks/bench_quickstart.py [--seeds 0 1 2]
+    python tests/benchmarks/quickstart.py [--seeds 0 1 2]
 
 Reads metrics.jsonl. Prints a table, and last one line of JSON.
 """
