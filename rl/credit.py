@@ -66,7 +66,7 @@ def preplan_signal(waad: Float[Tensor, "B T"], response: Bool[Tensor, "B T"]) ->
     return (waad - _next(waad)).abs() * _has_next(response)
 
 
-def select(
+def choose(
     signal: Float[Tensor, "B T"],
     eligible: Bool[Tensor, "B T"],
     share: float,
@@ -95,7 +95,7 @@ def preplan(
 ) -> Credit:
     """Return gamma_t = 1 + (g - 1) 1{Delta_t in the top share}; Delta is defined where t + 1 is in the response."""
     delta = preplan_signal(signals.of_attention().waad, signals.response)
-    chosen = select(delta, signals.may(), top_share, end, _has_next(signals.response))
+    chosen = choose(delta, signals.may(), top_share, end, _has_next(signals.response))
     return _with_marks(_gain(signals, chosen, gain, floor), signals, top_share)
 
 
@@ -104,7 +104,7 @@ def anchor(
 ) -> Credit:
     """Return gamma_t = 1 + (g - 1) 1{FAI_t in the top share}; FAI is defined where its horizon holds a token."""
     defined = num_heard(signals.response, signals.horizon) > 0
-    chosen = select(signals.of_attention().fai, signals.may(), top_share, end, defined)
+    chosen = choose(signals.of_attention().fai, signals.may(), top_share, end, defined)
     return _with_marks(_gain(signals, chosen, gain, floor), signals, top_share)
 
 
@@ -127,7 +127,7 @@ def coupled(
     """
     response, rhythm = signals.response, signals.of_attention()
     delta = preplan_signal(rhythm.waad, response)
-    anchors = select(rhythm.fai, signals.may(), top_share)
+    anchors = choose(rhythm.fai, signals.may(), top_share)
     before = delta.masked_fill(~signals.may(), -torch.inf)
     largest, lag = torch.stack([_shift(before, lag) for lag in range(1, lookback + 1)], dim=-1).max(-1)
     low = rhythm.waad <= _median(rhythm.waad, response)
@@ -141,7 +141,7 @@ def coupled(
 def random(signals: Signals, *, gain: float = 1.5, top_share: float = 0.4, floor: float = 1.0) -> Credit:
     """Return gamma_t = 1 + (g - 1) 1{t in a random share}: the control for which tokens are selected."""
     assert signals.noise is not None, "random credit needs noise"
-    return _gain(signals, select(1 - signals.noise, signals.may(), top_share), gain, floor)
+    return _gain(signals, choose(1 - signals.noise, signals.may(), top_share), gain, floor)
 
 
 def shuffled(
@@ -153,16 +153,16 @@ def shuffled(
     alpha: float = 0.5,
     lookback: int = 3,
 ) -> Credit:
-    """Return coupled credit's own weights in a random order within the response: the control for where they stand."""
+    """Return coupled credit's own weights in a random order among the eligible tokens: the control for their places."""
     assert signals.noise is not None, "shuffled credit needs noise"
     credit = coupled(signals, gain=gain, top_share=top_share, floor=floor, alpha=alpha, lookback=lookback)
-    places = (~signals.response).int().argsort(dim=-1, stable=True)  # the response's tokens, in order, then the rest
-    order = signals.noise.masked_fill(~signals.response, torch.inf).argsort(dim=-1, stable=True)
+    places = (~signals.may()).int().argsort(dim=-1, stable=True)  # the eligible tokens, in order, then the rest
+    order = signals.noise.masked_fill(~signals.may(), torch.inf).argsort(dim=-1, stable=True)
     weights, selected = (
         torch.empty_like(values).scatter_(-1, places, values.gather(-1, order))
         for values in (credit.weights, credit.selected)
     )
-    return replace(credit, weights=weights * signals.response, selected=selected & signals.response)
+    return replace(credit, weights=weights, selected=selected)
 
 
 def entropy(
@@ -170,7 +170,7 @@ def entropy(
 ) -> Credit:
     """Return gamma_t = 1 + (g - 1) 1{H_t in the top share}, H_t the entropy of the distribution t was drawn from."""
     assert signals.entropy is not None, "entropy credit needs entropies"
-    return _gain(signals, select(signals.entropy, signals.may(), top_share, end), gain, floor)
+    return _gain(signals, choose(signals.entropy, signals.may(), top_share, end), gain, floor)
 
 
 def normalized(credit: Credit, response: Bool[Tensor, "B T"]) -> Credit:
@@ -197,8 +197,8 @@ def _with_marks(credit: Credit, signals: Signals, share: float) -> Credit:
     rhythm = signals.of_attention()
     return replace(
         credit,
-        anchors=select(rhythm.fai, signals.may(), share),
-        preplan=select(preplan_signal(rhythm.waad, signals.response), signals.may(), share),
+        anchors=choose(rhythm.fai, signals.may(), share),
+        preplan=choose(preplan_signal(rhythm.waad, signals.response), signals.may(), share),
     )
 
 

@@ -4,11 +4,10 @@ With rl.run the only code that reads recipe sections; everything below takes pla
 """
 
 import functools
-import logging
+import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -22,17 +21,17 @@ from rl import data, models
 from rl.attention import ProbeError, check_probeable, probed_layers
 from rl.recipe.credit_sections import (
     Anchor,
+    Attentive,
     Coupled,
     Credit,
     Entropy,
     Preplan,
     Random,
-    Reading,
-    Selective,
     Shuffled,
     Uniform,
     UniformGain,
 )
+from rl.recipe.section import Section
 from rl.recipe.sections import (
     Columns,
     Data,
@@ -76,7 +75,7 @@ def make_plan(recipe: Recipe, index: int, tokenizer: PreTrainedTokenizerBase, pa
         )
         data.check_fit(tasks, tokenizer, source.system, longest, None, remedy)
     else:
-        _check_credit(recipe, stage.credit or recipe.credit, shape.num_layers)
+        _check_credit(recipe, stage, shape.num_layers)
         remedy = f"shorten the prompt or lower stages.{stage.name}.trainer.max_completion_length"
         data.check_fit(tasks, tokenizer, source.system, shape.context, trainer.max_completion_length, remedy)
         if len(tasks) < trainer.prompts_per_step:
@@ -93,27 +92,27 @@ def make_plan(recipe: Recipe, index: int, tokenizer: PreTrainedTokenizerBase, pa
     return Plan(stage, tasks, source.system, config)
 
 
-def _check_credit(recipe: Recipe, section: Credit, num_layers: int) -> None:
+def _check_credit(recipe: Recipe, stage: Stage, num_layers: int) -> None:
     """Raise ModelError where a layer that credit reads does not exist, or has no attention to read.
 
     The model is built without its weights for that, and its forward pass traced; one that cannot be traced is left to
     the first selection of heads, which comes before the first step.
     """
-    if not isinstance(section, Reading):
+    section, place = stage.credit or recipe.credit, f"stages.{stage.name}.credit" if stage.credit else "credit"
+    if not isinstance(section, Attentive):
         return
     beyond = [layer for layer in section.layers or [] if layer >= num_layers]
     if beyond:
-        raise models.ModelError(f"credit.layers: {beyond} are beyond the model's layers 0..{num_layers - 1}")
+        raise models.ModelError(f"{place}.layers: {beyond} are beyond the model's layers 0..{num_layers - 1}")
     with FakeTensorMode():
         try:
             skeleton = models.build_skeleton(recipe.model.name, recipe.model.revision, recipe.model.attention)
             check_probeable(skeleton, section.layers or probed_layers(num_layers))
         except ProbeError as error:
-            raise models.ModelError(
-                f"credit.layers: {error}; name layers that have attention, or other credit"
-            ) from None
-        except (RuntimeError, NotImplementedError, ImportError) as error:
-            logging.getLogger("rhythm").info("layers are checked when heads are selected: %s", error)
+            remedy = "name layers that have attention, or a credit that reads none"
+            raise models.ModelError(f"{place}.layers: {error}; {remedy}") from None
+        except (RuntimeError, ImportError, LookupError, AttributeError, TypeError, ValueError):
+            return  # it cannot be traced
 
 
 def _task_seed(seed: int, stage: int) -> int:
@@ -206,34 +205,27 @@ def build_rubric(section: Rewards) -> Rubric:
     return Rubric(rewards, {name: part.weight for name, part in section.parts.items()}, section.combine)
 
 
-RULES: dict[type[Selective] | type[UniformGain], tuple[Callable[..., credit_rules.Credit], str, str]] = {
-    UniformGain: (credit_rules.uniform_gain, "", "gain"),
-    Preplan: (credit_rules.preplan, "attention", "gain top_share floor end"),
-    Anchor: (credit_rules.anchor, "attention", "gain top_share floor end"),
-    Coupled: (credit_rules.coupled, "attention", "gain top_share floor alpha lookback"),
-    Random: (credit_rules.random, "noise", "gain top_share floor"),
-    Shuffled: (credit_rules.shuffled, "attention noise", "gain top_share floor alpha lookback"),
-    Entropy: (credit_rules.entropy, "entropy", "gain top_share floor end"),
+RULES: dict[type[Section], tuple[Callable[..., credit_rules.Credit], frozenset[str]]] = {
+    UniformGain: (credit_rules.uniform_gain, frozenset()),
+    Preplan: (credit_rules.preplan, frozenset({"attention"})),
+    Anchor: (credit_rules.anchor, frozenset({"attention"})),
+    Coupled: (credit_rules.coupled, frozenset({"attention"})),
+    Random: (credit_rules.random, frozenset({"noise"})),
+    Shuffled: (credit_rules.shuffled, frozenset({"attention", "noise"})),
+    Entropy: (credit_rules.entropy, frozenset({"entropy"})),
 }
-"""Kinds of credit: the rule, what it reads, and the section's fields that it takes."""
+"""Kinds of credit: the rule, and what it reads."""
 
 
 def credit_settings(section: Credit) -> CreditSettings | None:
-    """Return the credit's settings; None is uniform credit, plain GRPO."""
+    """Return the credit's settings; None is uniform credit, plain GRPO. A section's keys are the names in both."""
     if isinstance(section, Uniform):
         return None
-    rule, reads, fields = RULES[type(section)]
+    rule, reads = RULES[type(section)]
     options = section.model_dump()
-    shared = {name for name in ("sign", "normalize", "exclude_delimiters") if name in options}
-    if isinstance(section, Reading):
-        shared |= {"layers", "local_share", "global_share", "window", "reselect_every", "calibration", "exclude_sinks"}
+    if isinstance(section, Attentive):
         near, far = section.horizon
-        extra: dict[str, Any] = {"horizon": (near, far), "separate": section.probe == "separate"}
-    else:
-        extra = {}
-    return CreditSettings(
-        rule=functools.partial(rule, **{name: options[name] for name in fields.split()}),
-        reads=frozenset(reads.split()),
-        **{name: options[name] for name in shared},
-        **extra,
-    )
+        options |= {"horizon": (near, far), "separate": section.probe == "separate"}
+    own = {name: options[name] for name in inspect.signature(rule).parameters if name in options}
+    shared = {field.name: options[field.name] for field in fields(CreditSettings) if field.name in options}
+    return CreditSettings(rule=functools.partial(rule, **own), reads=reads, **shared)

@@ -2,11 +2,12 @@
 
 from rl.attention.bands import num_heard
 from rl.attention.heads import Head, Heads, probed_layers, select
-from rl.attention.measure import check_probeable, decoder_layers, find_sinks, head_scores, measure, read, run
-from rl.attention.probe import ProbeError, num_layers, probe
+from rl.attention.measure import check_probeable, find_sinks, head_scores, measure, read, run
+from rl.attention.probe import probe
 from rl.attention.readers import HeadScores, RhythmReader, ScoreReader
 from rl.attention.rhythm import Rhythm
 from rl.attention.sinks import SinkReader, watch
+from rl.attention.structure import ProbeError, decoder_layers, num_layers
 
 __all__ = [
     "Head",

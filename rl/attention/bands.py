@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from rl.attention.layer import Attention
 
-BLOCK = {"waad": 32, "fai": 64}  # rows (WAAD) or keys (FAI) of one product: fewer waste less, more run faster
-ELEMENTS = {"cpu": 1 << 20, "cuda": 1 << 26}  # scores held at a time
+WAAD_ROWS, FAI_KEYS = 32, 64  # of one block: fewer waste less on what lies beside the diagonals, more run faster
+ELEMENTS = {"cpu": 1 << 20, "cuda": 1 << 26}  # of the blocks and of their scores, held at a time
 
 
 def waad(
@@ -27,10 +27,10 @@ def waad(
     """
     out = torch.zeros_like(lse)
     sums = attention.row_sums(lse, heads)
-    for part in _parts(lse, rows, BLOCK["waad"], window):
+    for part in _parts(attention, lse, rows, WAAD_ROWS, window):
         first, num = part.start - (window - 1), part.stop - part.start
         pair = _heads(attention.q, heads), _heads(attention.k, heads, attention.group)
-        scores = _diagonals(attention, *pair, part, first, BLOCK["waad"], window)
+        scores = _diagonals(attention, *pair, part, first, WAAD_ROWS, window)
         seen = _cut(attention.keys, first, num + window - 1).unfold(-1, window, 1).unsqueeze(1)
         near = torch.arange(1, window + 1, device=lse.device, dtype=lse.dtype)  # column j: the key W - 1 - j before
         if attention.sliding is not None and attention.sliding < window:
@@ -60,10 +60,10 @@ def fai(
     width = high - low + 1
     reached = width if attention.sliding is None else min(max(attention.sliding - low, 0), width)
     heard = lse.masked_fill(~response.unsqueeze(1), torch.inf)  # exp(s - inf) = 0
-    for part in _parts(lse, slice(rows.start, rows.stop - low), BLOCK["fai"], width):
+    for part in _parts(attention, lse, slice(rows.start, rows.stop - low), FAI_KEYS, width):
         first, num = part.start + low, part.stop - part.start
         pair = _heads(attention.k, heads, attention.group), _heads(attention.q, heads)
-        scores = _diagonals(attention, *pair, part, first, BLOCK["fai"], width)[..., :reached]
+        scores = _diagonals(attention, *pair, part, first, FAI_KEYS, width)[..., :reached]
         later = _cut(heard, first, num + width - 1, torch.inf).unfold(-1, width, 1)[..., :reached]
         out[:, :, part] = (scores - later).exp_().sum(-1)  # column j: the row lo + j after
     count = num_heard(response, horizon).clamp_min(1)
@@ -131,10 +131,11 @@ def _lay(heads: list[Float[Tensor, "B T D"]], start: int, length: int, tail: int
     return flat
 
 
-def _parts(lse: Float[Tensor, "B N T"], rows: slice, block: int, width: int) -> Iterator[slice]:
-    """Split rows so that the scores of one part stay within ELEMENTS."""
+def _parts(attention: Attention, lse: Float[Tensor, "B N T"], rows: slice, block: int, width: int) -> Iterator[slice]:
+    """Split rows so that the two sides of a part's products and the products themselves stay within ELEMENTS."""
     limit = ELEMENTS.get(lse.device.type, ELEMENTS["cuda"])
-    step = max(1, limit // (lse.shape[0] * lse.shape[1] * block * (block + width - 1))) * block
+    per_block = block * (block + width - 1 + 2 * attention.q.shape[-1])
+    step = max(1, limit // (lse.shape[0] * lse.shape[1] * per_block)) * block
     for start in range(rows.start, rows.stop, step):
         yield slice(start, min(start + step, rows.stop))
 

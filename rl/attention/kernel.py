@@ -19,14 +19,18 @@ KERNELS: dict[Any, int | None] = {
 
 
 class LseTap(TorchDispatchMode):
-    """Let every operation pass unchanged, and keep the log-sum-exp (B, H, T) of the last attention kernel in `lse`.
+    """Let every operation pass unchanged, and keep of the last attention kernel its factors' `dtype` and, where exact,
+    its log-sum-exp (B, H, T), `lse`.
 
-    None where no such kernel ran, or only one whose log-sum-exp is not exact: the CPU's in half precision errs by 6e-5.
+    Both None where no such kernel ran. Under autocast the dtype may be narrower than that of the queries which the
+    model handed over. No lse where it is not exact: in half precision on a CPU (it errs by 6e-5), and where
+    TensorFloat-32 rounds the factors.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.lse: Tensor | None = None
+        self.dtype: torch.dtype | None = None
 
     def __torch_dispatch__(
         self, func: Callable, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -39,8 +43,10 @@ class LseTap(TorchDispatchMode):
             args = (*args[:place], True, *args[place + 1 :])
         outputs = func(*args, **kwargs)
         query = args[0]
-        exact = query.dtype == torch.float32 or query.device.type != "cpu"
-        self.lse = _trim(outputs[1], query) if exact else None
+        on_cpu, single = query.device.type == "cpu", query.dtype == torch.float32
+        rounded = single and not on_cpu and torch.backends.cuda.matmul.fp32_precision == "tf32"
+        exact = single if on_cpu else not rounded
+        self.dtype, self.lse = query.dtype, _trim(outputs[1], query) if exact else None
         return outputs
 
 

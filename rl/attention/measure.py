@@ -1,7 +1,6 @@
 """Measure a batch with a forward pass of its own, without gradients, that ends after the last layer that is read."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Int
@@ -9,10 +8,11 @@ from torch import Tensor, nn
 
 from rl.attention.heads import Heads, probed_layers, select
 from rl.attention.layer import Attention
-from rl.attention.probe import ProbeError, Reader, attention_modules, num_layers, probe, transformer
+from rl.attention.probe import Reader, probe
 from rl.attention.readers import HeadScores, RhythmReader, ScoreReader, Span
 from rl.attention.rhythm import Rhythm
 from rl.attention.sinks import SinkReader, watch
+from rl.attention.structure import decoder_layers, num_layers, shortened, transformer
 
 Mask = Bool[Tensor, "B T"] | Int[Tensor, "B T"]
 
@@ -101,7 +101,7 @@ def run(
 ) -> None:
     """Run the layers 0 .. last_layer for their attention alone, without the logits, which would dwarf the rest."""
     size = micro_batch or len(input_ids)
-    with torch.no_grad(), _shortened(model, last_layer + 1):
+    with torch.no_grad(), shortened(model, last_layer + 1):
         for ids, mask in zip(input_ids.split(size), attention_mask.split(size), strict=True):
             model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=1)
 
@@ -109,7 +109,7 @@ def run(
 def check_probeable(model: nn.Module, layers: Sequence[int]) -> None:
     """Raise ProbeError where a layer cannot be probed; works on fake tensors too, without any weights."""
     ids = torch.zeros(1, 4, dtype=torch.long, device=next(model.parameters()).device)
-    with torch.no_grad(), probe(model, layers, _Nothing()), _shortened(model, max(layers) + 1):
+    with torch.no_grad(), probe(model, layers, _Nothing()), shortened(model, max(layers) + 1):
         model(input_ids=ids, use_cache=False, logits_to_keep=1)
 
 
@@ -121,36 +121,6 @@ class _Nothing:
 
     def read(self, layer: int, attention: Attention) -> None:
         pass
-
-
-def _stack(model: nn.Module) -> tuple[nn.Module, str]:
-    """Return the module that holds the decoder layers, and the name it holds them under."""
-    network = transformer(model)
-    layer = next(iter(attention_modules(model).values()), None)
-    name = next((name for name, module in network.named_modules() if module is layer), "")
-    path = name.split(".")
-    place = next((i for i, part in enumerate(path) if part.isdigit()), None)
-    if place is None:
-        raise ProbeError(f"{type(network).__name__} has no list of layers whose attention could be probed")
-    return network.get_submodule(".".join(path[: place - 1])), path[place - 1]
-
-
-def decoder_layers(model: nn.Module) -> list[nn.Module]:
-    """Return the model's decoder layers."""
-    parent, name = _stack(model)
-    return list(getattr(parent, name))
-
-
-@contextmanager
-def _shortened(model: nn.Module, count: int) -> Iterator[None]:
-    """Let the model have only its first `count` layers inside."""
-    parent, name = _stack(model)
-    layers = getattr(parent, name)
-    setattr(parent, name, layers[:count])
-    try:
-        yield
-    finally:
-        setattr(parent, name, layers)
 
 
 def check_rhythm(window: int, horizon: tuple[int, int]) -> None:

@@ -36,8 +36,8 @@ def row_lse(attention: Attention, rows: slice) -> Float[Tensor, "B H T"]:
         total = lse.new_full((batch, num_heads, part.stop - part.start), -torch.inf)
         for _, scores in _tiles(attention, part):
             total = torch.logaddexp(total, scores.logsumexp(-1))
-        if attention.sink is not None:
-            total = torch.logaddexp(total, attention.sink[:, None])
+        if attention.sink_logits is not None:
+            total = torch.logaddexp(total, attention.sink_logits[:, None])
         lse[:, :, part] = total.masked_fill(total.isneginf(), torch.inf)
     return lse
 
@@ -116,7 +116,7 @@ def received(
     """
     num_sentences = int(sentence.max()) + 1
     numbers = torch.arange(num_sentences, device=lse.device)
-    sizes = torch.stack([(sentence == number).sum(-1) for number in numbers], -1).float()  # (B, S)
+    sizes = torch.stack([(sentence == number).sum(-1) for number in [*numbers, num_sentences]], -1)[:, :-1].float()
     far = (numbers[:, None] >= numbers[None, :] + gap).float()  # [i, j]
 
     def share(part: slice) -> Float[Tensor, "B R S"]:
@@ -144,14 +144,14 @@ def _tiles(
     q = attention.q[:, :, rows].float().reshape(batch, num_key_heads, -1, size)  # a key head's rows, head by head
     first = 0 if attention.sliding is None else max(0, rows.start - attention.sliding + 1)
     place = torch.arange(attention.q.shape[2], device=q.device)
-    whole = attention.keys.all(0).cpu()
+    unpadded = attention.keys.all(0).cpu()
     for columns in _slices(attention, slice(first, rows.stop)):
         products = q @ attention.k[:, :, columns].float().transpose(-1, -2)
         scores = attention.scores(products).view(batch, num_heads, rows.stop - rows.start, -1)
         if lse is not None:
             scores.sub_(lse[:, :, rows].unsqueeze(-1))
         far = attention.sliding is not None and rows.stop - 1 - columns.start >= attention.sliding
-        if columns.stop - 1 > rows.start or far or not whole[columns].all():
+        if columns.stop - 1 > rows.start or far or not unpadded[columns].all():
             distance = place[rows, None] - place[None, columns]
             unseen = (distance < 0) | (distance >= (attention.sliding or len(place)))
             scores.masked_fill_(unseen | ~attention.keys[:, None, None, columns], -torch.inf)

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -12,6 +12,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from rl.attention.kernel import LseTap
 from rl.attention.layer import Attention
+from rl.attention.structure import ProbeError, attention_modules, transformer
 
 
 @runtime_checkable
@@ -21,29 +22,6 @@ class Reader(Protocol):
     def start(self, num_sequences: int) -> None: ...
 
     def read(self, layer: int, attention: Attention) -> None: ...
-
-
-class ProbeError(ValueError):
-    """Say which layers of a model cannot be probed, and why."""
-
-
-def transformer(model: nn.Module) -> PreTrainedModel:
-    """Return the transformers model inside PEFT, DDP or DeepSpeed wrappers."""
-    found = next((module for module in model.modules() if isinstance(module, PreTrainedModel)), None)
-    if found is None:
-        raise ProbeError(f"{type(model).__name__} holds no transformers model, so its attention cannot be read")
-    return found
-
-
-def attention_modules(model: nn.Module) -> dict[int, nn.Module]:
-    """Map each layer index to the module that calls the attention interface."""
-    modules = [module for name, module in transformer(model).named_modules() if name.endswith("attn")]
-    return {int(module.layer_idx): module for module in modules if hasattr(module, "layer_idx")}  # pyright: ignore
-
-
-def num_layers(model: nn.Module) -> int:
-    """Return how many layers the model has, with attention or without."""
-    return int(transformer(model).config.get_text_config().num_hidden_layers)
 
 
 @contextmanager
@@ -66,7 +44,9 @@ def probe(model: nn.Module, layers: Collection[int], reader: Reader) -> Iterator
     heard: set[int] = set()
 
     def before(_: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
-        input_ids = kwargs["input_ids"] if "input_ids" in kwargs else args[0]
+        input_ids = kwargs.get("input_ids", args[0] if args else None)
+        if input_ids is None:
+            raise ProbeError(f"{type(network).__name__} is probed on input_ids, which this pass was not given")
         mask = kwargs.get("attention_mask")
         state["keys"] = torch.ones_like(input_ids, dtype=torch.bool) if mask is None else mask.bool()
         reader.start(len(input_ids))
@@ -75,11 +55,14 @@ def probe(model: nn.Module, layers: Collection[int], reader: Reader) -> Iterator
         layer = layer_of.get(id(module))
         if layer is None:
             return active(module, q, k, *args, **kwargs)
-        with LseTap() as tap:
+        tap = LseTap()
+        with tap if network.config._attn_implementation == "sdpa" else nullcontext():
             output = active(module, q, k, *args, **kwargs)
         heard.add(layer)
         with torch.no_grad(), _full_precision(q.device.type):
-            reader.read(layer, _attention(network, module, q.detach(), k.detach(), state["keys"], tap.lse, kwargs))
+            dtype = tap.dtype or q.dtype
+            pair = q.detach().to(dtype), k.detach().to(dtype)
+            reader.read(layer, _attention(network, *pair, state["keys"], tap.lse, kwargs))
         return output
 
     hook = network.register_forward_pre_hook(before, with_kwargs=True)
@@ -95,7 +78,6 @@ def probe(model: nn.Module, layers: Collection[int], reader: Reader) -> Iterator
 
 def _attention(
     network: PreTrainedModel,
-    module: nn.Module,
     q: Tensor,
     k: Tensor,
     keys: Tensor,
@@ -114,7 +96,7 @@ def _attention(
         scale=q.shape[-1] ** -0.5 if scale is None else scale,
         softcap=kwargs.get("softcap") if capped else None,
         sliding=kwargs.get("sliding_window"),
-        sink=None if sink is None else sink.detach().float(),
+        sink_logits=None if sink is None else sink.detach().float(),
         lse=lse,
     )
 
@@ -122,13 +104,14 @@ def _attention(
 @contextmanager
 def _full_precision(device: str) -> Iterator[None]:
     """Compute in float32 inside: autocast would make the scores bfloat16, TensorFloat-32 would round their factors."""
-    rounded = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = False
+    matmul = torch.backends.cuda.matmul
+    before = matmul.fp32_precision
+    matmul.fp32_precision = "ieee"
     try:
         with torch.autocast(device, enabled=False):
             yield
     finally:
-        torch.backends.cuda.matmul.allow_tf32 = rounded
+        matmul.fp32_precision = before
 
 
 @contextmanager

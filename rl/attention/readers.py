@@ -10,14 +10,20 @@ from torch.nn import functional as F
 
 from rl.attention import bands
 from rl.attention.heads import Heads
-from rl.attention.layer import Attention, span
+from rl.attention.layer import Attention
 from rl.attention.moments import received, row_lse, row_moments, sink_mass
-from rl.attention.probe import ProbeError
 from rl.attention.rhythm import Rhythm
+from rl.attention.structure import ProbeError
 
 Span = tuple[int, int]
 SENTENCE_GAP = 4  # receiver heads: a sentence is heard from the fourth sentence after it on (arXiv 2506.19143)
 MASS_ERROR = 1e-2  # rows of attention sum to 1 within this, or the kernel attends to other keys than thought
+
+
+def response_columns(response: Bool[Tensor, "B T"]) -> slice:
+    """Return the columns that hold any response: statistics of other rows are never read."""
+    columns = response.any(0).nonzero()
+    return slice(int(columns[0]), int(columns[-1]) + 1) if len(columns) else slice(0, 0)
 
 
 class RhythmReader:
@@ -32,7 +38,7 @@ class RhythmReader:
     def start(self, num_sequences: int) -> None:
         """Move on to the next num_sequences sequences."""
         self._sequences = slice(self._sequences.stop, self._sequences.stop + num_sequences)
-        self._columns = span(self.response[self._sequences])
+        self._columns = response_columns(self.response[self._sequences])
 
     def read(self, layer: int, attention: Attention) -> None:
         """Add one layer's chosen heads."""
@@ -107,7 +113,7 @@ class ScoreReader:
             heard = heard | _before(heard)
         if self.sentence is not None:
             heard = heard | (self._of(self.sentence) >= 0)
-        self._columns = span(heard)
+        self._columns = response_columns(heard)
 
     def _of(self, x: Tensor) -> Tensor:
         return x[self._sequences]
@@ -120,15 +126,16 @@ class ScoreReader:
         moments = row_moments(attention, lse, rows, excluded, whole=self.whole)
         sums = attention.row_sums(lse[:, :, rows], range(lse.shape[1]))
         error = ((moments.mass - sums).abs() * response).amax() if response.numel() else 0.0
-        if error > MASS_ERROR:
+        if not error <= MASS_ERROR:  # nan is no better
             raise ProbeError(f"layer {layer} attends to other keys than a causal mask and padding leave: not probeable")
         kept = torch.ones_like(moments.kept) if self.excluded is None else moments.kept
         found = {
             "distance": (moments.distance * response).sum((0, 2), dtype=torch.float64),
             "kept": (kept * response).sum((0, 2), dtype=torch.float64),
-            "entropy": (moments.entropy * response).sum((0, 2), dtype=torch.float64),
-            "sink": (sink_mass(attention, lse, rows) * response).sum((0, 2), dtype=torch.float64),
         }
+        if self.whole:
+            found["entropy"] = (moments.entropy * response).sum((0, 2), dtype=torch.float64)
+            found["sink"] = (sink_mass(attention, lse, rows) * response).sum((0, 2), dtype=torch.float64)
         if self.sentence is not None:
             numbers = self._of(self.sentence)
             kurtosis = _kurtosis(received(attention, lse, rows, numbers, SENTENCE_GAP)).double()
@@ -152,8 +159,13 @@ class ScoreReader:
         marks = torch.zeros(wide, dtype=torch.int32, device=ids.device).scatter_add_(-1, peak, hit.int())
         return (marks > 0).sum(-1).double() / needle.sum(-1, keepdim=True)
 
+    def distance_sums(self) -> dict[int, Float[Tensor, "2 H"]]:
+        """Return by layer the sums of distances, in tokens, and of what they are to be divided by."""
+        return {layer: torch.stack([sums["distance"], sums["kept"]]) for layer, sums in sorted(self.sums.items())}
+
     def scores(self) -> dict[int, HeadScores]:
         """Return every layer's scores, nan where there was nothing to average."""
+        assert self.whole, "only distances were worked out"
         tokens, sequences = self.response.sum(), len(self.response)
         scores = {}
         for layer, sums in sorted(self.sums.items()):

@@ -87,7 +87,7 @@ def _trainer_faults(stage: Stage) -> Iterator[tuple[list[str | int], str]]:
     )
     if isinstance(trainer, Grpo) and trainer.loss_type == "cispo":
         cap = trainer.trl.get("epsilon_high", trainer.epsilon)
-        if isinstance(cap, int | float) and cap < 1:
+        if isinstance(cap, int | float) and cap <= 1:
             yield (
                 ["trainer", "trl", "epsilon_high"],
                 f"cispo clips the probability ratio itself at this, and {cap:g} would scale every gradient down; "

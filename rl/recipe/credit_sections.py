@@ -17,11 +17,11 @@ class Uniform(Section):
 
 
 class UniformGain(Section):
-    """Control: every token gets the same gain, the mean weight of a rule that gives 1.5 to 40 % of them."""
+    """Control: every token gets the same gain, the mean weight of a rule that gives 1.5 to 40 % of them [ours]."""
 
     kind: Literal["uniform_gain"]
     gain: Weight = 1.2
-    """Weight of every token [paper]."""
+    """Weight of every token [ours]."""
     sign: Literal["both", "positive", "negative"] = "both"
     """Advantages that are weighted: `positive` those of 0 and above, `negative` the rest; the others get weight 1."""
 
@@ -43,7 +43,7 @@ class Selective(Section):
     """Never select punctuation, white space and special tokens; the share is then one of the other tokens [ours]."""
 
 
-class Reading(Selective):
+class Attentive(Selective):
     """What all kinds share that read attention (arXiv 2510.13554)."""
 
     window: Positive = 10
@@ -66,13 +66,13 @@ class Reading(Selective):
     """`fused`: read the forward pass that GRPO makes anyway; `separate`: one more, as the paper does, to compare."""
 
     @model_validator(mode="after")
-    def _horizon_is_a_range(self) -> "Reading":
+    def _horizon_is_a_range(self) -> "Attentive":
         if self.horizon[0] > self.horizon[1]:
             raise ValueError(f"horizon: {self.horizon} is empty; write [nearest, farthest]")
         return self
 
 
-class Preplan(Reading):
+class Preplan(Attentive):
     """Tokens where WAAD jumps get more of the advantage (arXiv 2510.13554)."""
 
     kind: Literal["preplan"]
@@ -80,7 +80,7 @@ class Preplan(Reading):
     """`bottom` selects the tokens with the least signal: a control."""
 
 
-class Anchor(Reading):
+class Anchor(Attentive):
     """Tokens that much of the later response attends to get more of the advantage (arXiv 2510.13554)."""
 
     kind: Literal["anchor"]
@@ -88,7 +88,7 @@ class Anchor(Reading):
     """`bottom` selects the tokens with the least signal: a control."""
 
 
-class Coupling(Reading):
+class Coupling(Attentive):
     """What coupled and shuffled credit share."""
 
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.5

@@ -82,7 +82,7 @@ class GrpoTrainer(GRPOTrainer):
         """Weigh a generation batch, or leave that to the training forward and prepare what it cannot know."""
         completions = batch["completion_ids"]
         if credit.reads("noise"):
-            batch["noise"] = credit.noise(self.state.global_step, *completions.shape).to(completions.device)
+            batch["noise"] = credit.noise(self._step, *completions.shape).to(completions.device)
         reading, self._reading = self._reading, None
         if reading is None and credit.reads("attention"):
             ids = torch.cat([batch["prompt_ids"], completions], dim=1)
@@ -132,7 +132,8 @@ class GrpoTrainer(GRPOTrainer):
         assert credit is not None
         tool_mask = self._tool_mask if batch is None else batch.get("tool_mask")
         response = _response(attention_mask, logits_to_keep, tool_mask)
-        self._select_heads_if_due(model, input_ids, attention_mask, response)
+        if batch is None:  # the whole generation batch; before the training forward, heads were selected on it
+            self._select_heads_if_due(model, input_ids, attention_mask, response)
         if credit.reads("entropy"):
             kwargs["compute_entropy"] = True
         with credit.probe(model, attention_mask, response) as reading:
@@ -165,7 +166,7 @@ class GrpoTrainer(GRPOTrainer):
         if self.credit.is_due(step):
             size = self.args.per_device_train_batch_size
             distances = self.credit.select_heads(step, model, ids, mask, response, size)
-            if self.accelerator.is_main_process and self.credit.heads is not None:
+            if self.accelerator.is_main_process and self.credit.heads is not None and distances:
                 self.observer.saw_heads(step, distances, self.credit.heads)
 
     def _sum_over_ranks(self, tensor: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Credit in training: when heads are selected, how a probed forward pass is read, and what becomes of it."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -87,7 +88,7 @@ class TokenCredit:
         self.settings, self.delimiters, self.seed, self.place = settings, delimiters, seed, place
         self.layers = tuple(sorted(set(settings.layers or probed_layers(num_layers(model)))))
         self.heads: Heads | None = None
-        self.selected_at = -1
+        self.selected_at: int | None = None
 
     def reads(self, what: str) -> bool:
         """Say whether the rule needs `attention`, `entropy` or `noise`."""
@@ -101,7 +102,7 @@ class TokenCredit:
     def is_due(self, step: int) -> bool:
         """Say whether heads must be selected before step trains."""
         return self.reads("attention") and (
-            self.heads is None or step - self.selected_at >= self.settings.reselect_every
+            self.selected_at is None or step - self.selected_at >= self.settings.reselect_every
         )
 
     def select_heads(
@@ -115,7 +116,9 @@ class TokenCredit:
     ) -> Mapping[int, list[float]]:
         """Choose heads by mean distance over the calibration rows, whatever the micro-batch or rank.
 
-        Returns the distances of the probed layers. Raises ProbeError where a layer cannot be probed.
+        Returns the distances of the probed layers; none where no response was left to measure them on (all of them
+        masked as cut off, say), and heads are due again in the next step. Raises ProbeError where a layer cannot be
+        probed.
         """
         rows, counted = self._calibration(len(input_ids))
         ids, mask = input_ids[rows], attention_mask[rows]
@@ -128,25 +131,25 @@ class TokenCredit:
         )
         reader = ScoreReader(response, excluded=sinks, whole=False)
         read(model, ids, mask, self.layers, reader, micro_batch)
-        sums = {
-            layer: self.place.reduce(torch.stack([found["distance"], found["kept"]]))
-            for layer, found in sorted(reader.sums.items())
-        }
+        sums = {layer: self.place.reduce(total) for layer, total in reader.distance_sums().items()}
         distances = {layer: (total[0] / total[1].clamp_min(1e-9)).tolist() for layer, total in sums.items()}
-        self.heads = select(distances, self.settings.local_share, self.settings.global_share)
-        self.selected_at = step
-        return distances
+        found = all(bool((total[1] > 0).all()) for total in sums.values())
+        if found or self.heads is None:
+            self.heads = select(distances, self.settings.local_share, self.settings.global_share)
+        self.selected_at = step if found else None
+        return distances if found else {}
 
     def _calibration(self, num_rows: int) -> tuple[list[int], Bool[Tensor, "R"]]:
         """Return this rank's calibration rows, equally many on every rank, and which of them count.
 
-        They are those whose place among all ranks' rows is a multiple of the stride; a rank with one fewer goes through
-        its first row once more, for nothing, since all ranks must make the same passes.
+        They lie evenly spaced among all ranks' rows; a rank with fewer than another goes through its first row once
+        more, for nothing, since all ranks must make the same passes.
         """
-        stride = max(1, num_rows * self.place.num_ranks // self.settings.calibration)
-        first = self.place.rank * num_rows
-        rows = [row for row in range(num_rows) if (first + row) % stride == 0]
-        spare = -(-num_rows // stride) - len(rows)
+        total = num_rows * self.place.num_ranks
+        count = min(self.settings.calibration, total)
+        chosen = [divmod(index * total // count, num_rows) for index in range(count)]
+        rows = [row for rank, row in chosen if rank == self.place.rank]
+        spare = max(Counter(rank for rank, _ in chosen).values()) - len(rows)
         return rows + [0] * spare, torch.tensor([True] * len(rows) + [False] * spare)
 
     @contextmanager
@@ -182,10 +185,10 @@ class TokenCredit:
             run(model, input_ids, attention_mask, max(self.layers), micro_batch)
         return reading
 
-    def noise(self, step: int, num_rows: int, length: int) -> Float[Tensor, "B C"]:
-        """Return uniform noise that depends on the seed, the step, the row among all ranks' and the token alone."""
+    def noise(self, generation: int, num_rows: int, length: int) -> Float[Tensor, "B C"]:
+        """Return uniform noise that depends on the seed, the generation, the row among all ranks' and the token."""
         first = self.place.rank * num_rows
-        return torch.stack([_noise(f"{self.seed}/{step}/{first + row}", length) for row in range(num_rows)])
+        return torch.stack([_noise(f"{self.seed}/{generation}/{first + row}", length) for row in range(num_rows)])
 
     def weigh(
         self,
@@ -229,7 +232,7 @@ class TokenCredit:
         if heads is not None:
             local, global_ = (tuple((int(a), int(b)) for a, b in heads[key]) for key in ("local", "global"))
             self.heads = Heads(local=local, global_=global_)
-        self.selected_at = int(state["selected_at"])
+        self.selected_at = state["selected_at"]
 
 
 def _noise(name: str, length: int) -> Float[Tensor, "C"]:

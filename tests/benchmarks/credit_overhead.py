@@ -209,7 +209,7 @@ def main() -> None:
             result |= {f"{name}.{key}": round(ratio, 4) for key, ratio in zip(keys, ratios, strict=True)}
     for what in ("step_ratio", "optimisation_ratio"):
         often, never = result[f"coupled_reselect.{what}"], result[f"coupled_fused.{what}"]
-        result[f"coupled_fused.{what}_with_selection"] = round(never + (often - never) / RESELECT_EVERY, 4)
+        result[f"coupled_fused.{what}_with_selection_on_a_quarter"] = round(never + (often - never) / RESELECT_EVERY, 4)
     about = {"benchmark": "credit_overhead", "shape": options.shape, "device": options.device, "tokens": length}
     print(json.dumps({**about, "rollouts": options.rollouts, "rounds": options.rounds, **result}))
 

@@ -16,8 +16,8 @@ def test_a_run_with_everything(tmp_path: Path) -> None:
         "credit={kind: shuffled, horizon: [2, 20], reselect_every: 2, probe: separate, exclude_sinks: true}",
         "credit.exclude_delimiters=true",
         "credit.normalize=true",
-        "alarms.entropy={below: 0.999, steps: 1}",
-        "stages.grpo.trainer.learning_rate=0.01",
+        "alarms.length={below: 0.999, steps: 1}",
+        "seed=3",
     )
     done = rhythm("train", "quickstart", "--run-dir", tmp_path / "run", *overrides(*QUIET, *changes))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -26,9 +26,8 @@ def test_a_run_with_everything(tmp_path: Path) -> None:
         assert row["credit/weight/mean"] == pytest.approx(1, abs=1e-5)
         assert row["credit/selected/share"] > 0.1
         assert "credit/delimiter_weight/mean" in row
-    assert "alarm/entropy/ratio" not in rows[0] and rows[1]["alarm/entropy/ratio"] > 0
-    low = any(row["alarm/entropy/ratio"] < 0.999 for row in rows[1:])
-    assert ("alarm: entropy" in done.stdout) == low
+    assert "alarm/length/ratio" not in rows[0] and rows[1]["alarm/length/ratio"] > 0
+    assert "alarm: length" in done.stdout and any(row["alarm/length/ratio"] < 0.999 for row in rows[1:])
     heads = {(row["step"], row["layer"]) for row in read_rows(tmp_path / "run" / "heads.jsonl")}
     assert heads == {(step, layer) for step in (1, 3, 5) for layer in (2, 3, 4)}
     samples = list(read_rows(tmp_path / "run" / "samples.jsonl"))

@@ -21,9 +21,9 @@ def attention_map(attention: Attention) -> Tensor:
     if attention.sliding is not None:
         seen = seen & (t - s < attention.sliding)
     scores = scores.masked_fill(~(seen & attention.keys[:, None, None, :]), -torch.inf)
-    if attention.sink is None:
+    if attention.sink_logits is None:
         return torch.softmax(scores, -1).nan_to_num(0.0)
-    sink = attention.sink.double()[:, None, None].expand(*scores.shape[:-1], 1)
+    sink = attention.sink_logits.double()[:, None, None].expand(*scores.shape[:-1], 1)
     return torch.softmax(torch.cat([scores, sink], -1), -1)[..., :-1]
 
 

@@ -3,8 +3,10 @@
 import torch
 from transformers import (
     AutoModelForCausalLM,
+    DeepseekV3Config,
     Gemma2Config,
     Gemma3TextConfig,
+    GPTNeoXConfig,
     GptOssConfig,
     LlamaConfig,
     MistralConfig,
@@ -12,6 +14,7 @@ from transformers import (
     PreTrainedModel,
     Qwen2Config,
     Qwen3Config,
+    Qwen3MoeConfig,
     Qwen3NextConfig,
 )
 
@@ -62,9 +65,32 @@ HYBRID = {
 }
 
 
+LATENT = {
+    "head_dim": 4,
+    "num_key_value_heads": 4,
+    "n_routed_experts": 2,
+    "num_experts_per_tok": 1,
+    "n_group": 1,
+    "topk_group": 1,
+    "moe_intermediate_size": 16,
+    "kv_lora_rank": 8,
+    "q_lora_rank": 8,
+    "qk_rope_head_dim": 4,
+    "qk_nope_head_dim": 4,
+    "v_head_dim": 6,
+}
+EXPERTS = {"num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 16}
+OTHERS = {
+    "qwen3_next": (Qwen3NextConfig, HYBRID, "sdpa"),
+    "qwen3_moe": (Qwen3MoeConfig, EXPERTS, "sdpa"),
+    "deepseek_v3": (DeepseekV3Config, LATENT, "sdpa"),
+    "gpt_neox": (GPTNeoXConfig, {}, "sdpa"),
+}
+
+
 def build(family: str, attention: str | None = None, **shape: int) -> PreTrainedModel:
     """A random model with attention that is far from uniform."""
-    config_class, extra, default = {**CONFIGS, "qwen3_next": (Qwen3NextConfig, HYBRID, "sdpa")}[family]
+    config_class, extra, default = {**CONFIGS, **OTHERS}[family]
     config = config_class(**{**SHAPE, **extra, **shape})
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config, attn_implementation=attention or default).float().eval()

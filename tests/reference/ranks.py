@@ -61,8 +61,8 @@ def main() -> None:
     assert policy.credit is not None and policy._buffered_inputs is not None
     rows = torch.cat([batch["row"] for batch in policy._buffered_inputs]) + rank * (8 // world)
     weights = torch.cat([batch["weights"] for batch in policy._buffered_inputs])
-    names = ("optimizer/grad_norm/last", "credit/weight/mean", "credit/selected/share", "attention/fai/mean", "loss")
-    metrics = [{name: row[name] for name in names if name in row} for row in policy.state.log_history]
+    names = ("grad_norm", "credit/weight/mean", "credit/selected/share", "attention/fai/mean", "loss")
+    metrics = [{name: row[name] for name in names} for row in policy.state.log_history if "loss" in row]
     state = policy.accelerator.get_state_dict(policy.model_wrapped)  # a collective call under ZeRO-3
     torch.save(
         {"rows": rows, "weights": weights, "heads": policy.credit.heads, "metrics": metrics, "policy": state},

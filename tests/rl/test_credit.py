@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rl import credit
 from rl.attention import Rhythm
-from rl.credit import Credit, Signals, normalized, preplan_signal, select, signed
+from rl.credit import Credit, Signals, choose, normalized, preplan_signal, signed
 
 # Ten response tokens between two tokens of prompt and one of padding.
 WAAD = [9.0, 9.0, 4.0, 1.0, 1.0, 5.0, 2.0, 2.0, 6.0, 3.0, 3.0, 1.0, 9.0]
@@ -165,14 +165,14 @@ def test_version_one_is_reached_by_options() -> None:
     assert gains(given.weights) == [2, 5, 7, 10]  # 10 has a horizon now, and FAI 0
 
 
-def test_select_counts() -> None:
+def test_choose_counts() -> None:
     signal = torch.tensor([[3.0, 1.0, 2.0, 2.0, 0.0]])
     response = torch.ones(1, 5, dtype=torch.bool)
-    assert select(signal, response, 0.4).tolist() == [[True, False, True, False, False]]
-    assert select(signal, response, 0.01).sum() == 1
-    assert select(signal, response, 1.0).tolist() == [[True, True, True, True, False]]  # an empty horizon is no anchor
-    assert select(signal, response, 0.4, "bottom").tolist() == [[False, True, False, False, True]]
-    assert not select(signal, torch.zeros(1, 5, dtype=torch.bool), 0.4).any()
+    assert choose(signal, response, 0.4).tolist() == [[True, False, True, False, False]]
+    assert choose(signal, response, 0.01).sum() == 1
+    assert choose(signal, response, 1.0).tolist() == [[True, True, True, True, False]]  # an empty horizon is no anchor
+    assert choose(signal, response, 0.4, "bottom").tolist() == [[False, True, False, False, True]]
+    assert not choose(signal, torch.zeros(1, 5, dtype=torch.bool), 0.4).any()
 
 
 @st.composite
@@ -235,7 +235,7 @@ def test_what_holds_for_every_response(rule: Callable[..., Credit], case: Signal
     assert (given.weights[~response] == 0).all() and not given.selected[~response].any()
     assert (given.weights[response] >= floor - 1e-6).all()
     assert (given.weights[response] <= floor + (gain - floor) * 2 + 1e-6).all()
-    if case.eligible is not None and rule is not credit.shuffled:  # which puts weights anywhere
+    if case.eligible is not None:
         assert not given.selected[~case.eligible].any()
     torch.testing.assert_close(rule(case, gain=1.0).weights, response.float())
     # More padding changes nothing, and a batch is its rows.

@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 from reference import dense
 
 from rl.attention import bands
-from rl.attention.layer import Attention, span
+from rl.attention.layer import Attention
 from rl.attention.moments import row_lse, row_moments
+from rl.attention.readers import response_columns
 
 ALL = slice(0, 4)
 
@@ -66,7 +67,7 @@ def cases(draw: st.DrawFn) -> tuple[Attention, torch.Tensor, int, tuple[int, int
 def test_equals_the_definitions(case: tuple) -> None:
     attention, response, window, horizon = case
     a = dense.attention_map(attention)
-    columns, rows = span(response), response.unsqueeze(1)
+    columns, rows = response_columns(response), response.unsqueeze(1)
     lse, heads = row_lse(attention, columns), range(attention.q.shape[1])
     distance = row_moments(attention, lse, columns).distance * rows[..., columns]
     expected = (dense.mean_distance(a) * rows)[..., columns]

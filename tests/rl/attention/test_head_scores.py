@@ -8,8 +8,8 @@ from scipy.stats import kurtosis
 from rl.attention import head_scores, probe
 from rl.attention.layer import Attention
 from rl.attention.moments import received, row_lse, row_moments, sink_mass
-from rl.attention.probe import ProbeError
 from rl.attention.readers import ScoreReader
+from rl.attention.structure import ProbeError
 
 ALL = slice(0, 4)
 SPANS = [[(start, start + 5) for start in range(10, 60, 5)], [(start, start + 7) for start in range(16, 50, 7)]]
@@ -129,6 +129,11 @@ def test_other_keys_than_thought_are_noticed() -> None:
 def test_spans_that_do_not_fit_are_named(options: dict, fault: str) -> None:
     with pytest.raises(ValueError, match=fault):
         head_scores(models.build("qwen2"), *batch(), layers=[0], **options)
+
+
+def test_without_sentences_there_is_no_receiver() -> None:
+    scores = head_scores(models.build("qwen2"), *batch(), layers=[0], sentences=[[], []])[0]
+    assert scores.receiver is not None and scores.receiver.isnan().all() and scores.distance.isfinite().all()
 
 
 def test_sums_do_not_depend_on_the_split() -> None:

@@ -240,6 +240,26 @@ def test_masks_that_do_not_fit_are_said() -> None:
         measure(model, ids, mask, response)
 
 
+@pytest.mark.parametrize("family", ["gpt_neox", "deepseek_v3", "qwen3_moe"])
+def test_other_architectures_are_read_too(family: str) -> None:
+    """Attention under another name, latent attention with wider queries than values, and experts."""
+    ids, mask, response = batch()
+    reader = Exactly(HEADS, response.bool(), 10, (5, 20))
+    model = models.build(family)
+    with torch.no_grad(), probe(model, HEADS.layers, reader):
+        model(input_ids=ids, attention_mask=mask)
+    check_exact(reader)
+    found = measure(model, ids, mask, response, heads=HEADS, horizon=(5, 20))
+    assert_same(found, reader.rhythm())
+
+
+def test_embeddings_in_place_of_tokens_are_refused() -> None:
+    model = models.build("llama")
+    reader = Exactly(HEADS, torch.ones(1, 9).bool(), 10, (5, 20))
+    with pytest.raises(ValueError, match="is probed on input_ids"), probe(model, [0], reader):
+        model(inputs_embeds=torch.zeros(1, 9, 32))
+
+
 def test_the_pass_ends_after_the_last_probed_layer() -> None:
     model = models.build("qwen3")
     ran: list[int] = []

@@ -5,9 +5,10 @@ from reference import models
 from torch import nn
 
 from rl.attention import find_sinks, head_scores
-from rl.attention.measure import decoder_layers, read
+from rl.attention.measure import read
 from rl.attention.readers import ScoreReader
 from rl.attention.sinks import SinkReader
+from rl.attention.structure import decoder_layers
 
 
 def test_golden_sinks() -> None:
@@ -17,9 +18,8 @@ def test_golden_sinks() -> None:
     """
     reader = SinkReader(torch.tensor([[False, True, True, True, True, False]]))
     up, right = torch.tensor([0.0, 1.0]), torch.tensor([1.0, 0.1])
+    reader.start(1)
     for layer in range(6):
-        reader.start(1 if layer == 0 else 0)
-        reader._sequences = slice(0, 1)
         hidden = [right, up * 2, -up, up if layer < 5 else right, up * 3 if layer < 4 else right, up]
         reader.read(torch.stack(hidden)[None])
     assert reader.sinks().tolist() == [[False, True, True, True, False, False]]

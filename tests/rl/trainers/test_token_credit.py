@@ -66,10 +66,25 @@ def test_heads_do_not_depend_on_ranks_or_micro_batches(ranks: int, micro_batch: 
 
 
 def test_calibration_rows_are_spread_and_equally_many() -> None:
-    """Ten rows of a rank, every third of thirty: 0 3 6 9 | 2 5 8 | 1 4 7, the shorter ones filled up."""
-    found = [credit(replace(SETTINGS, calibration=10), Place(rank, 3))._calibration(10) for rank in range(3)]
-    assert [rows for rows, _ in found] == [[0, 3, 6, 9], [2, 5, 8, 0], [1, 4, 7, 0]]
-    assert [counted.tolist() for _, counted in found] == [[True] * 4, [True] * 3 + [False], [True] * 3 + [False]]
+    """Four of thirty rows, at 0, 7, 15, 22, ten to a rank: 0 7 | 5 | 2, the shorter ones filled up."""
+    found = [credit(replace(SETTINGS, calibration=4), Place(rank, 3))._calibration(10) for rank in range(3)]
+    assert [rows for rows, _ in found] == [[0, 7], [5, 0], [2, 0]]
+    assert [counted.tolist() for _, counted in found] == [[True, True], [True, False], [True, False]]
+    for size in (1, 3, 16, 17, 31, 47):
+        rows, counted = credit(replace(SETTINGS, calibration=16))._calibration(size)
+        assert len(set(rows)) == min(16, size) and counted.all()
+
+
+def test_heads_are_due_again_where_no_response_was_left() -> None:
+    """Every completion masked as cut off: nothing was measured, so nothing is reported, and old heads stay."""
+    ids, mask, response = batch()
+    one = credit()
+    assert one.select_heads(1, models.build("qwen3"), ids, mask, torch.zeros_like(response), 4) == {}
+    assert one.heads is not None and one.is_due(2)
+    assert one.select_heads(2, models.build("qwen3"), ids, mask, response, 4) and not one.is_due(3)
+    chosen = one.heads
+    assert one.select_heads(30, models.build("qwen3"), ids, mask, torch.zeros_like(response), 4) == {}
+    assert one.heads == chosen and one.is_due(31)
 
 
 def test_heads_are_due_at_first_and_then_every_so_often() -> None:
