@@ -87,7 +87,7 @@ def choose(
 
 def uniform_gain(signals: Signals, *, gain: float = 1.2) -> Credit:
     """Return gamma_t = gain for every token: the step-size control of a rule whose mean weight is `gain`."""
-    return Credit(weights=gain * signals.response.float(), selected=torch.zeros_like(signals.response))
+    return Credit(weights=gain * signals.response.float(), selected=signals.response)
 
 
 def preplan(
@@ -174,10 +174,13 @@ def entropy(
 
 
 def normalized(credit: Credit, response: Bool[Tensor, "B T"]) -> Credit:
-    """Scale each response's weights to mean 1, so that credit does not change the step size [ours]."""
+    """Scale each response's weights to mean 1, so that credit does not change the step size [ours].
+
+    A response whose weights are all 0 gets 1 everywhere.
+    """
     total = credit.weights.sum(-1, keepdim=True)
-    scale = torch.where(total > 0, response.sum(-1, keepdim=True) / total, 1.0)
-    return replace(credit, weights=credit.weights * scale)
+    scaled = credit.weights * (response.sum(-1, keepdim=True) / total)
+    return replace(credit, weights=torch.where(total > 0, scaled, response.float()))
 
 
 def signed(credit: Credit, response: Bool[Tensor, "B T"], advantages: Float[Tensor, "B"], sign: Sign) -> Credit:

@@ -25,6 +25,7 @@ def waad(
     W diagonals, since rows sum to 1 (with a learned sink to less: then W times that). Only `rows` are computed, the
     rest is 0; a row whose lse is +inf gets W, and is for the caller to mask.
     """
+    window = min(window, lse.shape[-1])  # no distance is longer
     out = torch.zeros_like(lse)
     sums = attention.row_sums(lse, heads)
     for part in _parts(attention, lse, rows, WAAD_ROWS, window):

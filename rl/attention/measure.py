@@ -56,6 +56,7 @@ def head_scores(
 ) -> dict[int, HeadScores]:
     """Return mean distance, entropy, sink mass, receiver kurtosis and retrieval score of every head, by layer.
 
+    nan where there is nothing to average: no response token, or for receiver too few sentences for any spread.
     `layers` None probes the paper's five. `sentences` holds for each sequence its sentences as (start, stop) columns of
     input_ids, `needle` one such span for each. Raises ValueError for masks, layers or spans that do not fit.
     """
@@ -109,7 +110,7 @@ def run(
 def check_probeable(model: nn.Module, layers: Sequence[int]) -> None:
     """Raise ProbeError where a layer cannot be probed; works on fake tensors too, without any weights."""
     ids = torch.zeros(1, 4, dtype=torch.long, device=next(model.parameters()).device)
-    with torch.no_grad(), probe(model, layers, _Nothing()), shortened(model, max(layers) + 1):
+    with torch.no_grad(), probe(model, layers, _Nothing()):
         model(input_ids=ids, use_cache=False, logits_to_keep=1)
 
 
@@ -143,6 +144,14 @@ def _check_heads(model: nn.Module, heads: Heads, layers: Sequence[int] | None) -
 
 
 def _response(input_ids: Tensor, attention_mask: Tensor, response_mask: Tensor) -> Bool[Tensor, "B T"]:
+    for name, value in {
+        "input_ids": input_ids,
+        "attention_mask": attention_mask,
+        "response_mask": response_mask,
+    }.items():
+        if not isinstance(value, Tensor) or value.ndim != 2 or 0 in value.shape:
+            shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise ValueError(f"{name}: should be a tensor (B, T) that is not empty, not {shape}")
     for name, mask in {"attention_mask": attention_mask, "response_mask": response_mask}.items():
         if mask.shape != input_ids.shape:
             raise ValueError(f"{name} has shape {tuple(mask.shape)}, input_ids {tuple(input_ids.shape)}")

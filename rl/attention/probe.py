@@ -42,6 +42,7 @@ def probe(model: nn.Module, layers: Collection[int], reader: Reader) -> Iterator
     layer_of = {id(modules[layer]): layer for layer in layers}
     state: dict[str, Tensor] = {}
     heard: set[int] = set()
+    through: set[int] = set()
 
     def before(_: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
         input_ids = kwargs.get("input_ids", args[0] if args else None)
@@ -53,6 +54,7 @@ def probe(model: nn.Module, layers: Collection[int], reader: Reader) -> Iterator
 
     def attend(active: Callable, module: nn.Module, q: Tensor, k: Tensor, *args: Any, **kwargs: Any) -> Any:
         layer = layer_of.get(id(module))
+        through.add(int(module.layer_idx))  # pyright: ignore
         if layer is None:
             return active(module, q, k, *args, **kwargs)
         tap = LseTap()
@@ -73,7 +75,10 @@ def probe(model: nn.Module, layers: Collection[int], reader: Reader) -> Iterator
         hook.remove()
     silent = sorted(set(layers) - heard)
     if state and silent:
-        raise ProbeError(f"layers {silent} of {type(network).__name__} bypass the attention interface: not probeable")
+        raise ProbeError(
+            f"layers {silent} of {type(network).__name__} bypass the attention interface; "
+            f"of those that ran, layers {sorted(through)} go through it"
+        )
 
 
 def _attention(

@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from rewards import REWARDS, Reward, Rubric
+from rl.recipe.credit_sections import Anchor, Coupled, Shuffled
 from rl.recipe.faults import suggestion
 from rl.recipe.section import Section
 from rl.recipe.sections import Columns, Data, Grpo, ReasoningGym, Recipe, Rewards, Sft, Stage
@@ -51,6 +52,7 @@ def _faults(recipe: Recipe) -> Iterator[tuple[list[str | int], str]]:
         if stage.rewards:
             yield from (([*place, "rewards", *path], reason) for path, reason in _rubric_faults(stage.rewards))
         yield from ((place + path, reason) for path, reason in _trainer_faults(stage))
+        yield from _credit_faults(recipe, stage, place)
         if isinstance(stage.trainer, Sft):
             yield from _completion_faults(stage.data or recipe.data, [*place, "data"] if stage.data else ["data"])
 
@@ -95,6 +97,21 @@ def _trainer_faults(stage: Stage) -> Iterator[tuple[list[str | int], str]]:
             )
     if total % trainer.micro_batch:
         yield ["trainer", "micro_batch"], f"{trainer.micro_batch} does not divide {words}"
+
+
+def _credit_faults(recipe: Recipe, stage: Stage, place: list[str | int]) -> Iterator[tuple[list[str | int], str]]:
+    trainer, credit = stage.trainer, stage.credit or recipe.credit
+    place = [*place, "credit"] if stage.credit else ["credit"]
+    if not isinstance(trainer, Grpo):
+        if stage.credit:
+            yield place, f"has no effect in an {trainer.kind} stage; leave it out"
+        return
+    for what, alarm in {"length": recipe.alarms.length, "entropy": recipe.alarms.entropy}.items():
+        if alarm and alarm.steps >= trainer.steps:
+            yield ["alarms", what, "steps"], f"{alarm.steps} steps of {trainer.steps} leave none to compare; lower it"
+    longest = trainer.max_completion_length
+    if isinstance(credit, Anchor | Coupled | Shuffled) and credit.horizon[0] >= longest:
+        yield [*place, "horizon"], f"begins {credit.horizon[0]} tokens on, but completions have at most {longest}"
 
 
 def _completion_faults(data: Data, place: list[str | int]) -> Iterator[tuple[list[str | int], str]]:

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from rl.recipe.section import Positive, Section, Share
 
+Gain = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 End = Literal["top", "bottom"]
 
@@ -20,7 +21,7 @@ class UniformGain(Section):
     """Control: every token gets the same gain, the mean weight of a rule that gives 1.5 to 40 % of them [ours]."""
 
     kind: Literal["uniform_gain"]
-    gain: Weight = 1.2
+    gain: Gain = 1.2
     """Weight of every token [ours]."""
     sign: Literal["both", "positive", "negative"] = "both"
     """Advantages that are weighted: `positive` those of 0 and above, `negative` the rest; the others get weight 1."""
@@ -29,7 +30,7 @@ class UniformGain(Section):
 class Selective(Section):
     """What all kinds share that select tokens."""
 
-    gain: Weight = 1.5
+    gain: Gain = 1.5
     """Weight of a selected token [paper]."""
     top_share: Share = 0.4
     """Share of a response's tokens that are selected; for coupled, that are anchors [paper]."""
@@ -41,6 +42,12 @@ class Selective(Section):
     """Scale the weights to mean 1 per response, so that credit does not change the step size [ours]."""
     exclude_delimiters: bool = False
     """Never select punctuation, white space and special tokens; the share is then one of the other tokens [ours]."""
+
+    @model_validator(mode="after")
+    def _gain_is_one(self) -> "Selective":
+        if self.floor > self.gain:
+            raise ValueError(f"floor: {self.floor:g} is above the gain {self.gain:g}; what is selected would get less")
+        return self
 
 
 class Attentive(Selective):
@@ -69,6 +76,11 @@ class Attentive(Selective):
     def _horizon_is_a_range(self) -> "Attentive":
         if self.horizon[0] > self.horizon[1]:
             raise ValueError(f"horizon: {self.horizon} is empty; write [nearest, farthest]")
+        if self.layers and len(set(self.layers)) < len(self.layers):
+            raise ValueError(f"layers: {self.layers} names a layer twice")
+        if self.local_share + self.global_share > 1:
+            total = self.local_share + self.global_share
+            raise ValueError(f"local_share and global_share: heads would be both, since they add up to {total:g}")
         return self
 
 

@@ -61,7 +61,7 @@ class Grpo(Trainer):
     num_iterations: Positive = 1
     """Optimisation passes over one batch of rollouts."""
     loss_type: Literal["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo"] = "dapo"
-    """How token losses become one loss, as TRL defines it."""
+    """How token losses become one loss, as TRL defines it. cispo needs `trl: {epsilon_high: 5.0}`."""
 
     @property
     def rollouts_per_step(self) -> int:

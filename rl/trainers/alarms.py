@@ -1,5 +1,6 @@
 """Alarms: a collapse of length or entropy, the known failure of credit as pure weighting, is said or stops the run."""
 
+import logging
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -64,11 +65,12 @@ class Alarms(TrainerCallback):
         start, now = statistics.fmean(values[: alarm.steps]), statistics.fmean(values[-alarm.steps :])
         message = (
             f"alarm: {alarm.what} {now:.3g} is below {alarm.below:g} of its start {start:.3g} "
-            f"(means of {alarm.steps} steps) at step {state.global_step}"
+            f"(over {alarm.steps} {'step' if alarm.steps == 1 else 'steps'}) at step {state.global_step}"
         )
-        if state.is_world_process_zero:
+        if state.is_world_process_zero and not alarm.stops:
             self.say(message)
         if alarm.stops:
+            logging.getLogger("rhythm").info(message)  # whoever stops says so on the terminal
             control.should_save = control.should_training_stop = True
             self._stopped = message
 

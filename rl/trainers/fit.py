@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset
 from pydantic import TypeAdapter, ValidationError
 from torch import nn
@@ -62,6 +63,7 @@ class Schedule:
             "save_total_limit": self.keep,
             "logging_steps": 1,
             "disable_tqdm": True,
+            "dataloader_pin_memory": torch.accelerator.is_available(),
             "report_to": "none",
             "bf16": False,
             "remove_unused_columns": False,

@@ -128,11 +128,30 @@ CASES = {
     ),
     "layer without attention": (
         ["train", "quickstart", "--set", "model.name=./hybrid", "--set", "credit.layers=[0, 1]"],
-        "credit.layers: layers [0] of Qwen3NextForCausalLM bypass the attention interface",
+        "bypass the attention interface; of those that ran, layers [1] go through it; name layers",
     ),
     "empty horizon": (
         ["check", "quickstart", "--set", "credit.horizon=[50, 10]"],
         "credit: horizon: [50, 10] is empty",
+    ),
+    "horizon beyond a completion": (
+        ["check", "quickstart", "--set", "credit.horizon=[70, 90]"],
+        "credit.horizon: begins 70 tokens on, but completions have at most 64",
+    ),
+    "credit in an sft stage": (
+        ["check", "quickstart", "--set", "stages.sft.credit={kind: anchor}"],
+        "stages.sft.credit: has no effect in an sft stage",
+    ),
+    "floor above gain": (["check", "quickstart", "--set", "credit.floor=2"], "floor: 2 is above the gain 1.5"),
+    "no gain": (["check", "quickstart", "--set", "credit.gain=0"], "credit.gain: should be greater than 0"),
+    "layer twice": (["check", "quickstart", "--set", "credit.layers=[1, 1]"], "layers: [1, 1] names a layer twice"),
+    "heads twice": (
+        ["check", "quickstart", "--set", "credit.local_share=0.8"],
+        "heads would be both, since they add up to 1.1",
+    ),
+    "alarm too late": (
+        ["check", "quickstart", "--set", "alarms.length={below: 0.5, steps: 120}"],
+        "alarms.length.steps: 120 steps of 120 leave none to compare",
     ),
     "unknown sign": (
         ["check", "quickstart", "--set", "credit.sign=plus"],

@@ -120,7 +120,7 @@ def test_entropy_by_hand() -> None:
 def test_uniform_gain_by_hand() -> None:
     given = credit.uniform_gain(GOLDEN)
     torch.testing.assert_close(given.weights, 1.2 * GOLDEN.response)
-    assert not given.selected.any()
+    assert torch.equal(given.selected, GOLDEN.response)
 
 
 def test_normalized_by_hand() -> None:
@@ -128,7 +128,7 @@ def test_normalized_by_hand() -> None:
     weights = normalized(credit.anchor(GOLDEN), GOLDEN.response).weights
     torch.testing.assert_close(weights[0, [3, 4]], torch.tensor([1 / 1.2, 1.5 / 1.2]))
     empty = normalized(credit.anchor(GOLDEN, gain=0.0, floor=0.0), GOLDEN.response).weights
-    assert empty.tolist() == [[0.0] * 13]
+    assert empty.tolist() == [[0.0] * 2 + [1.0] * 10 + [0.0]]
 
 
 def test_the_sign_of_the_advantage() -> None:

@@ -226,6 +226,26 @@ def test_what_cannot_be_measured_is_said(options: dict[str, Any], fault: str) ->
         measure(models.build("qwen3"), *batch(), **options)
 
 
+@pytest.mark.parametrize(
+    "odd", [None, [[1, 2]], torch.ones(5), torch.ones(0, 5)], ids=["none", "list", "flat", "empty"]
+)
+def test_what_is_no_batch_is_said(odd: Any) -> None:
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        for place in range(3):
+            arguments = [odd if index == place else value for index, value in enumerate(batch())]
+            with pytest.raises(ValueError, match=r"should be a tensor \(B, T\) that is not empty"):
+                measure(models.build("qwen3"), *arguments)
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def test_a_window_wider_than_the_batch_costs_no_more() -> None:
+    ids, mask, response = batch()
+    wide, whole = (measure(models.build("qwen3"), ids, mask, response, heads=HEADS, window=w) for w in (10**7, 60))
+    assert torch.equal(wide.waad, whole.waad)
+
+
 def test_masks_that_do_not_fit_are_said() -> None:
     ids, mask, response = batch()
     model = models.build("qwen3")
