@@ -36,8 +36,10 @@ def measure(
     check_rhythm(window, horizon)
     response = _response(input_ids, attention_mask, response_mask)
     if heads is None:
-        scores = head_scores(model, input_ids, attention_mask, response_mask, layers=layers)
-        heads = select({layer: row.distance.tolist() for layer, row in scores.items()}, 0.3, 0.3)
+        distances = ScoreReader(response, whole=False)
+        read(model, input_ids, attention_mask, _chosen(model, layers), distances)
+        sums = distances.distance_sums()
+        heads = select({layer: (far / kept.clamp_min(1)).tolist() for layer, (far, kept) in sums.items()}, 0.3, 0.3)
     _check_heads(model, heads, layers)
     reader = RhythmReader(heads, response, window, horizon)
     read(model, input_ids, attention_mask, heads.layers, reader)
@@ -61,11 +63,8 @@ def head_scores(
     input_ids, `needle` one such span for each. Raises ValueError for masks, layers or spans that do not fit.
     """
     response = _response(input_ids, attention_mask, response_mask)
-    chosen = probed_layers(num_layers(model)) if layers is None else tuple(layers)
-    if not chosen:
-        raise ValueError("layers: none are given; leave them out to probe the paper's five")
     reader = ScoreReader(response, sentences=sentences, needle=needle, input_ids=input_ids)
-    read(model, input_ids, attention_mask, chosen, reader)
+    read(model, input_ids, attention_mask, _chosen(model, layers), reader)
     return reader.scores()
 
 
@@ -130,6 +129,13 @@ def check_rhythm(window: int, horizon: tuple[int, int]) -> None:
         raise ValueError(f"window: {window} holds no token; it is at least 1")
     if not 1 <= horizon[0] <= horizon[1]:
         raise ValueError(f"horizon: {tuple(horizon)} is empty; write (nearest, farthest), from 1 on")
+
+
+def _chosen(model: nn.Module, layers: Sequence[int] | None) -> tuple[int, ...]:
+    chosen = probed_layers(num_layers(model)) if layers is None else tuple(layers)
+    if not chosen:
+        raise ValueError("layers: none are given; leave them out to probe the paper's five")
+    return chosen
 
 
 def _check_heads(model: nn.Module, heads: Heads, layers: Sequence[int] | None) -> None:
