@@ -61,7 +61,8 @@ class RhythmReader:
     def rhythm(self) -> Rhythm:
         """Return the averages, 0 outside the response."""
         assert self._sequences.stop == len(self.response), "every sequence must have passed exactly once"
-        return Rhythm(waad=self._waad * self.response, fai=self._fai * self.response)
+        waad, fai = (values.masked_fill(~self.response, 0.0) for values in (self._waad, self._fai))
+        return Rhythm(waad=waad, fai=fai)
 
 
 @dataclass(frozen=True)
@@ -125,17 +126,18 @@ class ScoreReader:
         excluded = None if self.excluded is None else self._of(self.excluded)
         moments = row_moments(attention, lse, rows, excluded, whole=self.whole)
         sums = attention.row_sums(lse[:, :, rows], range(lse.shape[1]))
-        error = ((moments.mass - sums).abs() * response).amax() if response.numel() else 0.0
+        error = (moments.mass - sums).abs().masked_fill(~response, 0.0).amax() if response.numel() else 0.0
         if not error <= MASS_ERROR:  # nan is no better
             raise ProbeError(f"layer {layer} attends to other keys than a causal mask and padding leave: not probeable")
-        kept = torch.ones_like(moments.kept) if self.excluded is None else moments.kept
         found = {
-            "distance": (moments.distance * response).sum((0, 2), dtype=torch.float64),
-            "kept": (kept * response).sum((0, 2), dtype=torch.float64),
+            "distance": moments.distance,
+            "kept": torch.ones_like(moments.kept) if self.excluded is None else moments.kept,
         }
         if self.whole:
-            found["entropy"] = (moments.entropy * response).sum((0, 2), dtype=torch.float64)
-            found["sink"] = (sink_mass(attention, lse, rows) * response).sum((0, 2), dtype=torch.float64)
+            found |= {"entropy": moments.entropy, "sink": sink_mass(attention, lse, rows)}
+        found = {
+            name: values.masked_fill(~response, 0.0).sum((0, 2), dtype=torch.float64) for name, values in found.items()
+        }
         if self.sentence is not None:
             numbers = self._of(self.sentence)
             kurtosis = _kurtosis(received(attention, lse, rows, numbers, SENTENCE_GAP)).double()
