@@ -1,49 +1,62 @@
 """Is this answer equal to that one?"""
 
+import re
 from dataclasses import dataclass
+from typing import ClassVar
 
-from rewards.base import Sample
-from rewards.parse import after_marker, last_block, last_boxed, number
+from rewards import symbolic
+from rewards.base import Role, Sample
+from rewards.parse import check_tag, final_answer
+from rewards.value import Collection, Number, read_value
 
-MAX_ANSWER_CHARACTERS = 200  # a longer "answer" is no answer, and symbolic parsing of hostile text is slow
-TIMEOUT_SECONDS = 1
+TEXT = re.compile(r"\\(?:text|mathrm|mbox)\s*\{([^{}]*)\}")
 
 
 @dataclass(frozen=True)
 class Answer:
-    r"""Give 1 where the completion's answer equals the gold one, else 0; None where there is no gold answer.
+    r"""Give 1 where the completion's answer equals the gold one, else 0; None where that cannot be judged.
 
-    The answer is read from the last complete <tag>..</tag>, else the last \boxed{..}, else behind the last `####`.
-    Plain numbers are compared exactly; anything else by math-verify (https://github.com/huggingface/Math-Verify).
+    The answer is the one <tag>..</tag> behind the reasoning, else the one \boxed{..}, else the line behind `####`; two
+    different answers are none. Numbers (fractions, thousands separators, per cent, units), intervals and sets of
+    numbers are compared exactly, words as words, anything else by math-verify; a comparison that takes longer than
+    `seconds` gives None.
     """
 
+    role: ClassVar[Role] = "correct"
+
     tag: str = "answer"
+    seconds: float = 1.0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.tag, str) or not self.tag:
-            raise ValueError(f"tag must be a tag name such as answer, not {self.tag!r}")
+        check_tag(self.tag)
+        if isinstance(self.seconds, bool) or not isinstance(self.seconds, int | float) or not self.seconds > 0:
+            raise ValueError(f"seconds must be a positive number, not {self.seconds!r}")
 
     def __call__(self, sample: Sample) -> float | None:
         if not sample.answer.strip():
             return None
-        text = sample.completion
-        found = (last_block(text, self.tag), last_boxed(text), after_marker(text, "####"))
-        candidate = next((answer for answer in found if answer), None)
-        return float(candidate is not None and is_equal(sample.answer, candidate))
+        candidate = final_answer(sample.completion, self.tag)
+        equal = bool(candidate) and is_equal(sample.answer, candidate or "", self.seconds)
+        return None if equal is None else float(equal)
 
 
-def is_equal(gold: str, candidate: str) -> bool:
-    """Compare two answers: as exact numbers where both are plain numbers, else mathematically."""
-    if len(candidate) > MAX_ANSWER_CHARACTERS:
+def is_equal(gold: str, candidate: str, seconds: float = 1.0) -> bool | None:
+    """Compare two answers: exactly where both are plain values, else as words, else by algebra within seconds."""
+    if len(candidate) > 4 * len(gold) + symbolic.MAX_CHARACTERS:
         return False
-    left, right = number(gold), number(candidate)
-    if left is not None and right is not None:
+    if gold.strip() == candidate.strip():
+        return True
+    left, right = read_value(gold), read_value(candidate)
+    if isinstance(left, Number) and isinstance(right, Number):
+        return left.equals(right)
+    if isinstance(left, Collection) and isinstance(right, Collection):
         return left == right
-    return gold.strip() == candidate.strip() or _is_equal_mathematically(gold, candidate)
+    if _words(gold) == _words(candidate):
+        return True
+    if symbolic.can_compare(gold) and symbolic.can_compare(candidate):
+        return symbolic.is_equal(gold, candidate, seconds)
+    return False
 
 
-def _is_equal_mathematically(gold: str, candidate: str) -> bool:
-    from math_verify import parse, verify  # half a second of sympy, paid only by answers that are not plain numbers
-
-    left, right = (parse(f"${text}$", parsing_timeout=TIMEOUT_SECONDS) for text in (gold, candidate))
-    return bool(left and right) and verify(left, right, timeout_seconds=TIMEOUT_SECONDS)
+def _words(text: str) -> str:
+    return " ".join(TEXT.sub(r"\1", text).removesuffix(".").casefold().split())

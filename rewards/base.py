@@ -1,24 +1,36 @@
-"""The words every reward shares: Sample, Score, Reward, Rubric."""
+"""The words every reward shares: Sample, Score, Reward, Role."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal, Protocol, get_args, runtime_checkable
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, runtime_checkable
 
-Combination = Literal["sum"]
+Role = Literal["add", "correct", "gate", "bonus", "constraint"]
+Label = Literal["safe", "unsafe"]
+SHOWN_CHARACTERS = 600  # of a completion, in an error about it
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
     """Hold all that a reward may see of one rollout.
 
-    `answer` is the task's gold answer; `completion` is the model's text without its end-of-turn token, and hostile:
-    parse it, never evaluate it. `truncated` says that the completion hit the length limit.
+    `answer` is the task's gold answer, `facts` what else is known of the task; `completion` is the model's text without
+    its end-of-turn token, and hostile: parse it, never evaluate it. `truncated` says that it hit the length limit.
+    What needs memory or a model is worked out outside and stands here, None where there is no such thing in this run:
+    the length in tokens that counts as effort (of the reasoning, or of the whole completion), the effort asked for and
+    the query's average length that it is relative to, the length asked for, and the monitor's verdict.
     """
 
     question: str
     answer: str
     completion: str
     truncated: bool = False
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    length: int | None = None
+    effort: float | None = None
+    average_length: float | None = None
+    target_length: int | None = None
+    verdict: Label | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,37 +43,37 @@ class Score:
 
 @runtime_checkable
 class Reward(Protocol):
-    """Judge one sample. Stateless; None where the reward cannot judge."""
+    """Judge one sample. Stateless; None where the reward cannot judge.
+
+    A class may say what part it plays in a combination (`role`, by default add) and what the run must provide on the
+    sample (`needs`: effort, tokens, monitor).
+    """
 
     def __call__(self, sample: Sample) -> float | None: ...
 
 
-@dataclass(frozen=True)
-class Rubric:
-    """Combine named rewards into one score and keep the breakdown.
+class RewardError(RuntimeError):
+    """Say which reward failed on which sample; the cause is the reward's own error."""
 
-    `sum`: total = sum over the parts that could judge of weight x part; None if none could.
-    Raises ValueError at construction where the rubric cannot work.
-    """
+    def __init__(self, name: str, reason: str, sample: Sample) -> None:
+        shown = sample.completion[:SHOWN_CHARACTERS]
+        if len(sample.completion) > SHOWN_CHARACTERS:
+            shown += f"... ({len(sample.completion)} characters)"
+        super().__init__(
+            f"reward {name!r} failed: {reason}; the sample: question {sample.question[:SHOWN_CHARACTERS]!r}, "
+            f"gold answer {sample.answer[:SHOWN_CHARACTERS]!r}, completion {shown!r}"
+        )
+        self.name, self.sample = name, sample
 
-    rewards: Mapping[str, Reward]
-    weights: Mapping[str, float]
-    combine: Combination = "sum"
 
-    def __post_init__(self) -> None:
-        if not self.rewards:
-            raise ValueError("a rubric needs at least one reward")
-        if self.rewards.keys() != self.weights.keys():
-            raise ValueError(
-                f"rewards {sorted(self.rewards)} and weights {sorted(self.weights)} must name the same parts"
-            )
-        if all(weight == 0 for weight in self.weights.values()):
-            raise ValueError("every weight is 0, so the total reward would always be 0; give one reward a weight")
-        if self.combine not in get_args(Combination):
-            raise ValueError(f"unknown combination {self.combine!r}; one of {', '.join(get_args(Combination))}")
-
-    def score(self, sample: Sample) -> Score:
-        """Score one sample, part by part."""
-        parts = {name: reward(sample) for name, reward in self.rewards.items()}
-        judged = [self.weights[name] * value for name, value in parts.items() if value is not None]
-        return Score(total=sum(judged) if judged else None, parts=parts)
+def judge(name: str, reward: Reward, sample: Sample) -> float | None:
+    """Return what a reward gives a sample. Raises RewardError where it raises, or gives no finite number."""
+    try:
+        value = reward(sample)
+    except Exception as error:
+        raise RewardError(name, f"{type(error).__name__}: {error}", sample) from error
+    if value is None:
+        return None
+    if isinstance(value, str) or not hasattr(value, "__float__") or not math.isfinite(value):
+        raise RewardError(name, f"gave {value!r}, which is no finite number", sample)
+    return float(value)

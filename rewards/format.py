@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from rewards.base import Sample
-from rewards.parse import is_sequence_of_blocks
+from rewards.parse import check_tag, is_sequence_of_blocks
 
 
 @dataclass(frozen=True)
@@ -16,8 +16,10 @@ class Format:
     tags: tuple[str, ...] = ("think", "answer")
 
     def __post_init__(self) -> None:
-        if isinstance(self.tags, str) or not self.tags or not all(isinstance(tag, str) and tag for tag in self.tags):
+        if isinstance(self.tags, str) or not self.tags:
             raise ValueError(f"tags must be a list of tag names such as [think, answer], not {self.tags!r}")
+        for tag in self.tags:
+            check_tag(tag)
         object.__setattr__(self, "tags", tuple(self.tags))
 
     def __call__(self, sample: Sample) -> float:
