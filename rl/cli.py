@@ -31,6 +31,12 @@ Overrides = Annotated[
         "--set", metavar="KEY=VALUE", help="Change a key of the recipe, such as stages.grpo.trainer.steps=50."
     ),
 ]
+Overlays = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--with", metavar="FILE", help="Lay the keys of a file over the recipe, such as a smaller model for a try."
+    ),
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -44,7 +50,7 @@ def rhythm(version: Annotated[bool, typer.Option("--version", help="Show the ver
 
 
 @app.command()
-def check(name: RecipeName, overrides: Overrides = None) -> None:
+def check(name: RecipeName, overrides: Overrides = None, overlays: Overlays = None) -> None:
     """Print the resolved RECIPE, or all its faults at once."""
     from ruamel.yaml import YAML
 
@@ -52,7 +58,7 @@ def check(name: RecipeName, overrides: Overrides = None) -> None:
 
     writer = YAML(typ="safe", pure=True)
     writer.default_flow_style, writer.sort_base_mapping_type_on_output = False, False  # pyright: ignore
-    writer.dump(dump(load(name, overrides or [])), sys.stdout)
+    writer.dump(dump(load(name, overrides or [], overlays or [])), sys.stdout)
 
 
 @app.command()
@@ -80,6 +86,7 @@ def train(
         typer.Argument(metavar="[RECIPE]", help="A recipe file or a shipped recipe's name; none with --resume."),
     ] = None,
     overrides: Overrides = None,
+    overlays: Overlays = None,
     run_dir: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of the run; by default runs/<recipe>-<time>.")
     ] = None,
@@ -87,7 +94,7 @@ def train(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and write nothing.")] = False,
 ) -> None:
     """Run RECIPE from data to report."""
-    recipe = _recipe_to_train(name, overrides or [], run_dir if resume else None, resume)
+    recipe = _recipe_to_train(name, overrides or [], overlays or [], run_dir if resume else None, resume)
     path = run_dir or Path("runs") / f"{recipe.name}-{datetime.now():%Y%m%d-%H%M%S}"
     console = _patient_console()
     if dry_run:
@@ -108,18 +115,21 @@ def train(
     console.print(f"report: {report}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _recipe_to_train(name: str | None, overrides: list[str], run_dir: Path | None, resume: bool) -> "Recipe":
+def _recipe_to_train(
+    name: str | None, overrides: list[str], overlays: list[str], run_dir: Path | None, resume: bool
+) -> "Recipe":
     """Return the recipe that was named, or on --resume without a name the run's own."""
     from rl.recipe import load, resolve
 
     if resume and run_dir is None:
         _fail("--resume needs --run-dir, the run to go on with")
     if name is not None:
-        return load(name, overrides)
+        return load(name, overrides, overlays)
     if run_dir is None:
         _fail("name a RECIPE (rhythm recipes lists the shipped ones), or go on with a run: --resume --run-dir DIR")
-    if overrides:
-        _fail("--set changes a recipe, but a resumed run goes on with its own; leave --set out")
+    if overrides or overlays:
+        option = "--set" if overrides else "--with"
+        _fail(f"{option} changes a recipe, but a resumed run goes on with its own; leave {option} out")
     from rl.telemetry.record import read_recipe
 
     return resolve(read_recipe(run_dir), str(run_dir / "recipe.json"))

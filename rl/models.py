@@ -75,6 +75,12 @@ def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenize
     return tokenizer
 
 
+def opens_reasoning(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Say whether the chat template itself writes the opening <think>, so that completions begin behind it."""
+    shown = tokenizer.apply_chat_template([{"role": "user", "content": ""}], add_generation_prompt=True, tokenize=False)
+    return str(shown).rstrip().endswith("<think>")
+
+
 OPERATORS = frozenset("-*/%")  # Unicode calls them punctuation; in a calculation they are content
 
 

@@ -5,7 +5,7 @@ With rl.run the only code that reads recipe sections; everything below takes pla
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -15,10 +15,14 @@ from transformers import PreTrainedTokenizerBase
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.sft_config import SFTConfig
 
-from rewards import REWARDS, Rubric
+from rewards import Rubric, find
 from rl import credit as credit_rules
 from rl import data, models
 from rl.attention import ProbeError, check_probeable, probed_layers
+from rl.effort import AverageLengths, Dial
+from rl.judge import FrozenJudge, Judge
+from rl.multiplier import Multiplier
+from rl.recipe.checks import roles, weights
 from rl.recipe.credit_sections import (
     Anchor,
     Attentive,
@@ -31,20 +35,23 @@ from rl.recipe.credit_sections import (
     Uniform,
     UniformGain,
 )
-from rl.recipe.section import Section
-from rl.recipe.sections import (
+from rl.recipe.data_sections import (
+    Benchmark,
     Columns,
     Data,
-    Grpo,
+    DeceptionBenchAries,
+    DeceptionBenchPku,
     Hub,
     Jsonl,
     Parquet,
     ReasoningGym,
-    Recipe,
-    Rewards,
-    Sft,
-    Stage,
+    Scenarios,
 )
+from rl.recipe.reward_sections import AnyEffort, AnyMonitor, EndpointMonitor, RelativeEffort, Rewards
+from rl.recipe.section import Section
+from rl.recipe.sections import Recipe, Stage
+from rl.recipe.trainer_sections import Grpo, Sft
+from rl.scoring import Scorer
 from rl.trainers import Alarm, CreditSettings, Schedule, TrainerError, grpo_config, sft_config
 
 
@@ -56,28 +63,32 @@ class Plan:
     tasks: Sequence[data.Task]
     system: str | None
     config: SFTConfig | GRPOConfig
+    dial: Dial | None = None
+    judge: Judge | None = None
 
 
 def make_plan(recipe: Recipe, index: int, tokenizer: PreTrainedTokenizerBase, path: Path) -> Plan:
     """Load and check what stage number index of a recipe needs, for a run in path; writes nothing.
 
-    Raises DataError, ModelError and TrainerError.
+    Raises DataError, ModelError, JudgeError and TrainerError.
     """
     stage = recipe.stages[index]
     source = stage.data or recipe.data
     trainer = stage.trainer
-    tasks = _load_tasks(source, seed=_task_seed(recipe.seed, index), traced=isinstance(trainer, Sft))[: source.limit]
+    tasks = _load_tasks(source, seed=_task_seed(recipe.seed, index), worked=isinstance(trainer, Sft))[: source.limit]
+    dial = _build_dial(stage.effort or recipe.effort, recipe.seed)
+    words = dial.longest_words if dial else ""
     shape = models.read_shape(recipe.model.name, recipe.model.revision)
     if isinstance(trainer, Sft):
         longest, remedy = (
             min(shape.context, trainer.max_length),
             f"raise stages.{stage.name}.trainer.max_length or shorten the row",
         )
-        data.check_fit(tasks, tokenizer, source.system, longest, None, remedy)
+        data.check_fit(tasks, tokenizer, source.system, words, longest, None, remedy)
     else:
         _check_credit(recipe, stage, shape.num_layers)
         remedy = f"shorten the prompt or lower stages.{stage.name}.trainer.max_completion_length"
-        data.check_fit(tasks, tokenizer, source.system, shape.context, trainer.max_completion_length, remedy)
+        data.check_fit(tasks, tokenizer, source.system, words, shape.context, trainer.max_completion_length, remedy)
         if len(tasks) < trainer.prompts_per_step:
             raise data.DataError(
                 f"data: {len(tasks)} tasks are fewer than stages.{stage.name}.trainer.prompts_per_step = "
@@ -89,7 +100,9 @@ def make_plan(recipe: Recipe, index: int, tokenizer: PreTrainedTokenizerBase, pa
         config = _trl_config(recipe, stage, path / "checkpoints" / stage.name)
     except TrainerError as error:
         raise TrainerError(f"stages.{stage.name}.trainer.{error}") from None
-    return Plan(stage, tasks, source.system, config)
+    monitor = (stage.monitor or recipe.monitor) if isinstance(trainer, Grpo) else None
+    judge = _build_judge(monitor, tokenizer, path) if monitor else None
+    return Plan(stage, tasks, source.system, config, dial, judge)
 
 
 def _check_credit(recipe: Recipe, stage: Stage, num_layers: int) -> None:
@@ -120,22 +133,62 @@ def _task_seed(seed: int, stage: int) -> int:
     return (seed * 100 + stage) * 10_000_000
 
 
-def _load_tasks(source: Data, seed: int, traced: bool) -> list[data.Task]:
+def _load_tasks(source: Data, seed: int, worked: bool) -> list[data.Task]:
     match source:
         case ReasoningGym():
             seed = seed if source.seed is None else source.seed
-            return data.from_reasoning_gym(source.task, source.size, seed, source.options, traced)
+            traces = source.traces if worked else None
+            return data.from_reasoning_gym(source.task, source.size, seed, source.options, traces)
         case Jsonl():
             return data.from_jsonl(source.path, _columns(source))
         case Parquet():
             return data.from_parquet(source.path, _columns(source))
         case Hub():
             return data.from_hub(source.name, source.subset, source.split, source.revision, _columns(source))
+        case Scenarios():
+            return data.scenarios(source.categories, worked)
+        case DeceptionBenchPku():
+            return data.deceptionbench_pku(_benchmark_rows(source), source.prompt, source.types)
+        case DeceptionBenchAries():
+            return data.deceptionbench_aries(_benchmark_rows(source), source.prompts)
     raise AssertionError(source)
 
 
 def _columns(source: Columns) -> data.Columns:
-    return data.Columns(source.question, source.answer, source.answer_after, source.completion)
+    return data.Columns(source.question, source.answer, source.answer_after, source.completion, source.facts)
+
+
+def _benchmark_rows(source: Benchmark) -> data.Rows:
+    if source.path is not None:
+        return data.file_rows(source.path)
+    assert source.name is not None
+    return data.hub_rows(source.name, source.subset, source.split, source.revision)
+
+
+def _build_dial(section: AnyEffort | None, seed: int) -> Dial | None:
+    if section is None:
+        return None
+    low, high = section.range
+    values = section.values if isinstance(section, RelativeEffort) else None
+    return Dial(
+        kind=section.kind,
+        low=low,
+        high=high,
+        wording=section.wording,
+        values=values,
+        per_rollout=section.scope == "rollout",
+        of=section.of,
+        seed=seed,
+    )
+
+
+def _build_judge(section: AnyMonitor, tokenizer: PreTrainedTokenizerBase, path: Path) -> Judge:
+    options = section.model_dump(exclude={"kind"})
+    if isinstance(section, EndpointMonitor):
+        from rl.judge.endpoint import EndpointJudge
+
+        return EndpointJudge(**options, cache=path / "judge.jsonl")
+    return FrozenJudge(tokenizer, opens_reasoning=models.opens_reasoning(tokenizer), **options)
 
 
 def load_model(recipe: Recipe, base: str, policy: Path | None) -> nn.Module:
@@ -159,7 +212,7 @@ def load_model(recipe: Recipe, base: str, policy: Path | None) -> nn.Module:
 def _trl_config(recipe: Recipe, stage: Stage, folder: Path) -> SFTConfig | GRPOConfig:
     """Return TRL's settings for a stage whose checkpoints go to folder."""
     trainer = stage.trainer
-    total = trainer.rollouts_per_step if isinstance(trainer, Grpo) else trainer.batch
+    total = trainer.rollouts // trainer.updates if isinstance(trainer, Grpo) else trainer.batch
     schedule = Schedule(
         folder=folder,
         seed=recipe.seed,
@@ -180,6 +233,7 @@ def _trl_config(recipe: Recipe, stage: Stage, folder: Path) -> SFTConfig | GRPOC
     return grpo_config(
         schedule,
         num_generations=trainer.num_generations,
+        generation_batch_size=trainer.rollouts,
         max_completion_length=trainer.max_completion_length,
         temperature=trainer.temperature,
         beta=trainer.beta,
@@ -201,8 +255,31 @@ def build_alarms(recipe: Recipe) -> list[Alarm]:
 
 def build_rubric(section: Rewards) -> Rubric:
     """Return the rubric of a recipe's rewards, which checking the recipe has already built once."""
-    rewards = {name: REWARDS[name](**part.options) for name, part in section.parts.items()}
-    return Rubric(rewards, {name: part.weight for name, part in section.parts.items()}, section.combine)
+    rewards = {name: find(part.reward or name)(**part.options) for name, part in section.parts.items()}
+    return Rubric(rewards, weights(section), section.combine, roles(section))
+
+
+def build_scorer(recipe: Recipe, plan: Plan, tokenizer: PreTrainedTokenizerBase, end_ids: Collection[int]) -> Scorer:
+    """Return what scores a stage's completions."""
+    stage = plan.stage
+    assert isinstance(stage.trainer, Grpo)
+    rewards, effort = stage.rewards or recipe.rewards, stage.effort or recipe.effort
+    averages = None
+    if isinstance(effort, RelativeEffort):
+        averages = AverageLengths(effort.average == "ema", effort.over == "correct", effort.decay)
+    return Scorer(
+        build_rubric(rewards),
+        plan.tasks,
+        tokenizer,
+        end_ids,
+        group_size=stage.trainer.num_generations,
+        dial=plan.dial,
+        averages=averages,
+        judge=plan.judge,
+        multiplier=Multiplier(rewards.multiplier.initial, rewards.multiplier.learning_rate),
+        stop_on_error=rewards.on_error == "stop",
+        max_errors=rewards.max_errors,
+    )
 
 
 RULES: dict[type[Section], tuple[Callable[..., credit_rules.Credit], frozenset[str]]] = {

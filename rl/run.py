@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase, set_seed
 from trl.trainer.sft_config import SFTConfig
 
 from rl import models, rollouts
-from rl.parts import Plan, build_alarms, build_rubric, credit_settings, load_model, make_plan
+from rl.parts import Plan, build_alarms, build_scorer, credit_settings, load_model, make_plan
 from rl.recipe import dump
 from rl.recipe.sections import Grpo, Recipe
 from rl.report import write_report
@@ -126,14 +126,13 @@ def _fit(
     common = {"model": model, "tokenizer": tokenizer, "callbacks": callbacks, "resume_from": resume_from}
     try:
         if isinstance(plan.config, SFTConfig):
-            dataset = rollouts.completion_dataset(plan.tasks, plan.system)
+            dataset = rollouts.completion_dataset(plan.tasks, plan.system, plan.dial)
             trained = fit_sft(plan.config, dataset=dataset, **common)
         else:
-            rubric = build_rubric(stage.rewards or recipe.rewards)
             trained = fit_grpo(
                 plan.config,
                 dataset=rollouts.prompt_dataset(plan.tasks, plan.system),
-                reward=rollouts.RubricReward(rubric, tokenizer, models.end_ids(model)),
+                reward=build_scorer(recipe, plan, tokenizer, models.end_ids(model)),
                 credit=credit_settings(stage.credit or recipe.credit),
                 observer=watch,
                 keep_every=recipe.telemetry.samples.every,

@@ -1,18 +1,25 @@
 """Tasks and prompts."""
 
 from rl.data.context import check_fit
-from rl.data.sources import Columns, from_hub, from_jsonl, from_parquet, from_reasoning_gym
+from rl.data.deception import Rows, deceptionbench_aries, deceptionbench_pku, scenarios
+from rl.data.sources import Columns, file_rows, from_hub, from_jsonl, from_parquet, from_reasoning_gym, hub_rows
 from rl.data.task import DataError, Message, Task, prompt
 
 __all__ = [
     "Columns",
     "DataError",
     "Message",
+    "Rows",
     "Task",
     "check_fit",
+    "deceptionbench_aries",
+    "deceptionbench_pku",
+    "file_rows",
     "from_hub",
     "from_jsonl",
     "from_parquet",
     "from_reasoning_gym",
+    "hub_rows",
     "prompt",
+    "scenarios",
 ]

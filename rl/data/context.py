@@ -1,6 +1,7 @@
 """Do the tasks fit into the model's context?"""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from transformers import PreTrainedTokenizerBase
 
@@ -11,15 +12,17 @@ def check_fit(
     tasks: Sequence[Task],
     tokenizer: PreTrainedTokenizerBase,
     system: str | None,
+    words: str,
     context: int,
     max_completion: int | None,
     remedy: str,
 ) -> None:
     """Raise DataError for the first task whose prompt and completion are together longer than context, in tokens.
 
-    The completion is the task's own where max_completion is None, else a rollout of at most max_completion tokens.
+    `words` follow every question. The completion is the task's own where max_completion is None, else a rollout of at
+    most max_completion tokens.
     """
-    prompts = [prompt(task, system) for task in tasks]
+    prompts = [prompt(replace(task, question=task.question + words), system) for task in tasks]
     rendered = tokenizer.apply_chat_template(prompts, add_generation_prompt=True, tokenize=False)
     lengths = [len(ids) for ids in tokenizer(rendered, add_special_tokens=False)["input_ids"]]  # pyright: ignore
     if max_completion is None:

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import random
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,17 @@ class Columns:
     answer: str = "answer"
     answer_after: str | None = None
     completion: str | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
-def from_reasoning_gym(name: str, size: int, seed: int, options: Mapping[str, Any], traced: bool) -> list[Task]:
-    """Generate tasks; `traced` adds a worked completion to each, as a curriculum, which only tasks in TRACES have.
+# What rewards are told of generated tasks beside question and answer.
+FACTS: dict[str, tuple[str, ...]] = {"countdown": ("numbers", "target")}
+
+
+def from_reasoning_gym(
+    name: str, size: int, seed: int, options: Mapping[str, Any], traces: str | None = None
+) -> list[Task]:
+    """Generate tasks; `traces` adds worked completions of that sort to each, which only tasks in TRACES have.
 
     Raises DataError for an unknown data set or option.
     """
@@ -48,17 +55,20 @@ def from_reasoning_gym(name: str, size: int, seed: int, options: Mapping[str, An
         question, answer = row["question"], row["answer"]
         if answer is None:
             raise DataError(f"data.task: {name} has tasks without one right answer, which no reward here can judge")
-        trace = TRACES[name](question, answer, row["metadata"], rng, index / size) if traced else None
-        tasks.append(Task(f"{name}[{index}]", question, str(answer), trace))
+        metadata = row["metadata"]
+        trace = TRACES[name, traces](question, answer, metadata, rng, index / size) if traces else None
+        facts = {fact: metadata[fact] for fact in FACTS.get(name, ())}
+        tasks.append(Task(f"{name}[{index}]", question, str(answer), trace, facts=facts))
     return tasks
 
 
 def from_jsonl(path: str, columns: Columns) -> list[Task]:
     """Read tasks from a JSON Lines file; blank lines are faults, like every other line that is no JSON object."""
-    return _tasks(path, _jsonl_rows(path), columns)
+    return _tasks(path, jsonl_rows(path), columns)
 
 
-def _jsonl_rows(path: str) -> Iterable[tuple[str, Mapping[str, Any]]]:
+def jsonl_rows(path: str) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    """Yield the rows of a JSON Lines file, each with where it stands. Raises DataError."""
     try:
         lines = Path(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")  # splitlines would cut at U+2028
     except FileNotFoundError:
@@ -84,6 +94,11 @@ def _jsonl_rows(path: str) -> Iterable[tuple[str, Mapping[str, Any]]]:
 
 def from_parquet(path: str, columns: Columns) -> list[Task]:
     """Read tasks from a Parquet file."""
+    return _tasks(path, parquet_rows(path), columns)
+
+
+def parquet_rows(path: str) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    """Return the rows of a Parquet file, each with where it stands. Raises DataError."""
     import pyarrow
     import pyarrow.parquet
 
@@ -93,12 +108,40 @@ def from_parquet(path: str, columns: Columns) -> list[Task]:
         raise DataError(f"{path}: no such file; data.path is relative to {Path.cwd()}") from None
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{path}: cannot be read as Parquet: {str(error).splitlines()[0]}") from None
-    rows = ((f"{path}: row {index}", row) for index, row in enumerate(table.to_pylist()))
-    return _tasks(path, rows, columns)
+    return [(f"{path}: row {index}", row) for index, row in enumerate(table.to_pylist())]
+
+
+def json_rows(path: str) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    """Return the rows of a JSON file that holds a list of objects, each with where it stands. Raises DataError."""
+    try:
+        rows = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; data.path is relative to {Path.cwd()}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: cannot be read as JSON: {error}") from None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise DataError(f"{path}: should hold a list of JSON objects")
+    return [(f"{path}: row {index}", row) for index, row in enumerate(rows)]
+
+
+def file_rows(path: str) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    """Return the rows of a JSON, JSON Lines or Parquet file, by its suffix. Raises DataError."""
+    readers = {".json": json_rows, ".jsonl": jsonl_rows, ".parquet": parquet_rows}
+    reader = readers.get(Path(path).suffix.lower())
+    if reader is None:
+        raise DataError(f"data.path: {path} should end in one of {', '.join(readers)}")
+    return reader(path)
 
 
 def from_hub(name: str, subset: str | None, split: str, revision: str | None, columns: Columns) -> list[Task]:
     """Download tasks from a data set on the Hugging Face hub, or take them from its local cache."""
+    return _tasks(name, hub_rows(name, subset, split, revision), columns)
+
+
+def hub_rows(
+    name: str, subset: str | None, split: str, revision: str | None
+) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    """Return the rows of a data set on the hub, each with where it stands. Raises DataError."""
     import datasets
     from datasets.exceptions import DatasetsError
 
@@ -107,8 +150,7 @@ def from_hub(name: str, subset: str | None, split: str, revision: str | None, co
     except (OSError, ValueError, DatasetsError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"data.name: cannot load {name!r} (split {split}) from the hub: {reason}") from None
-    numbered = ((f"{name}/{split}: row {index}", row) for index, row in enumerate(rows))
-    return _tasks(name, numbered, columns)  # pyright: ignore
+    return ((f"{name}/{split}: row {index}", row) for index, row in enumerate(rows))  # pyright: ignore
 
 
 def _tasks(source: str, rows: Iterable[tuple[str, Mapping[str, Any]]], columns: Columns) -> list[Task]:
@@ -121,10 +163,19 @@ def _tasks(source: str, rows: Iterable[tuple[str, Mapping[str, Any]]], columns: 
                 raise DataError(f"{where}: column {columns.answer!r} has no {columns.answer_after!r} before an answer")
             answer = found
         completion = None if columns.completion is None else _text(row, columns.completion, "completion", where)
-        tasks.append(Task(where, _text(row, columns.question, "question", where), answer, completion))
+        question = _text(row, columns.question, "question", where)
+        facts = {fact: _fact(row, column, fact, where) for fact, column in columns.facts.items()}
+        tasks.append(Task(where, question, answer, completion, facts=facts))
     if not tasks:
         raise DataError(f"{source}: holds no rows; a run needs at least one task")
     return tasks
+
+
+def _fact(row: Mapping[str, Any], column: str, fact: str, where: str) -> Any:
+    if row.get(column) is None:
+        there = ", ".join(row) or "none"
+        raise DataError(f"{where}: the task has no fact {fact} (column {column!r}); columns there: {there}")
+    return row[column]
 
 
 def _text(row: Mapping[str, Any], column: str, role: str, where: str) -> str:

@@ -1,29 +1,34 @@
 """What a recipe may get wrong though every key of it is well-formed."""
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
-from rewards import REWARDS, Reward, Rubric
+from rewards import REWARDS, Reward, Role, Rubric, find
 from rl.recipe.credit_sections import Anchor, Coupled, Shuffled
+from rl.recipe.data_sections import Benchmark, Columns, Data, ReasoningGym
 from rl.recipe.faults import suggestion
+from rl.recipe.reward_sections import Rewards
 from rl.recipe.section import Section
-from rl.recipe.sections import Columns, Data, Grpo, ReasoningGym, Recipe, Rewards, Sft, Stage
+from rl.recipe.sections import Recipe, Stage
+from rl.recipe.trainer_sections import Grpo, Sft
 from rl.recipe.trl_fields import reason_to_refuse
 
 # reasoning-gym tasks for which rl.data.traces can write worked completions.
 TRACED_TASKS = ("chain_sum",)
+Fault = tuple[list[str | int], str]
 
 
-def check(recipe: Recipe) -> list[tuple[list[str | int], str]]:
+def check(recipe: Recipe) -> list[Fault]:
     """Return (path, reason) for every fault that shows only when sections are seen together."""
     return list(_faults(recipe))
 
 
-def check_parts(tree: Mapping[str, Any]) -> list[tuple[list[str | int], str]]:
+def check_parts(tree: Mapping[str, Any]) -> list[Fault]:
     """Return what `check` would say of those sections of a recipe that are well-formed though others are not."""
-    found: list[tuple[list[str | int], str]] = []
+    found: list[Fault] = []
     rewards = _section(Rewards, tree.get("rewards"))
     if isinstance(rewards, Rewards):
         found += [(["rewards", *path], reason) for path, reason in _rubric_faults(rewards)]
@@ -42,7 +47,7 @@ def _section(section: type[Section], value: object) -> Section | None:
         return None
 
 
-def _faults(recipe: Recipe) -> Iterator[tuple[list[str | int], str]]:
+def _faults(recipe: Recipe) -> Iterator[Fault]:
     names = [stage.name for stage in recipe.stages]
     if len(set(names)) < len(names):
         yield ["stages"], f"stage names must differ, not {', '.join(names)}"
@@ -53,40 +58,89 @@ def _faults(recipe: Recipe) -> Iterator[tuple[list[str | int], str]]:
             yield from (([*place, "rewards", *path], reason) for path, reason in _rubric_faults(stage.rewards))
         yield from ((place + path, reason) for path, reason in _trainer_faults(stage))
         yield from _credit_faults(recipe, stage, place)
+        yield from _need_faults(recipe, stage, place)
         if isinstance(stage.trainer, Sft):
             yield from _completion_faults(stage.data or recipe.data, [*place, "data"] if stage.data else ["data"])
 
 
-def _rubric_faults(section: Rewards) -> Iterator[tuple[list[str | int], str]]:
-    unknown = [name for name in section.parts if name not in REWARDS]
-    for name in unknown:
-        yield ["parts", name], f"unknown reward{suggestion(name, REWARDS)}"
+def _rubric_faults(section: Rewards) -> Iterator[Fault]:
     rewards: dict[str, Reward] = {}
     for name, part in section.parts.items():
-        if name in unknown:
+        place: list[str | int] = ["parts", name, *(["reward"] if part.reward else [])]
+        try:
+            reward = find(part.reward or name)
+        except KeyError:
+            yield place, f"unknown reward{suggestion(part.reward or name, REWARDS)}"
+            continue
+        except LookupError as error:
+            yield place, str(error.args[0])
             continue
         try:
-            rewards[name] = REWARDS[name](**part.options)
+            rewards[name] = reward(**part.options)
         except (TypeError, ValueError) as error:
-            yield ["parts", name, "options"], str(error).replace(f"{REWARDS[name].__name__}.__init__() ", "")
+            yield ["parts", name, "options"], str(error).replace(f"{reward.__name__}.__init__() ", "")
     if len(rewards) == len(section.parts):
         try:
-            Rubric(rewards, {name: part.weight for name, part in section.parts.items()}, section.combine)
+            Rubric(rewards, weights(section), section.combine, roles(section))
         except ValueError as error:
             yield ["parts"], str(error)
 
 
-def _trainer_faults(stage: Stage) -> Iterator[tuple[list[str | int], str]]:
+def weights(section: Rewards) -> dict[str, float]:
+    """Return the weight of every part."""
+    return {name: part.weight for name, part in section.parts.items()}
+
+
+def roles(section: Rewards) -> dict[str, Role]:
+    """Return the roles that the recipe gives to parts in place of their own."""
+    return {name: part.role for name, part in section.parts.items() if part.role is not None}
+
+
+# What a reward may need: the section that provides it, and of which kind.
+PROVIDERS = {
+    "effort": ("effort", "relative"),
+    "tokens": ("effort", "tokens"),
+    "monitor": ("monitor", None),
+}
+
+
+def _need_faults(recipe: Recipe, stage: Stage, place: list[str | int]) -> Iterator[Fault]:
+    """Yield what the rewards of a stage need and nothing provides, and what is provided to no reward."""
+    if not isinstance(stage.trainer, Grpo):
+        if stage.monitor:
+            yield [*place, "monitor"], f"has no effect in an {stage.trainer.kind} stage; leave it out"
+        return
+    rewards, inside = (stage.rewards, [*place, "rewards"]) if stage.rewards else (recipe.rewards, ["rewards"])
+    provided = {"effort": stage.effort or recipe.effort, "monitor": stage.monitor or recipe.monitor}
+    used = set()
+    for name, part in rewards.parts.items():
+        with contextlib.suppress(LookupError):
+            for need in getattr(find(part.reward or name), "needs", ()):
+                section, kind = PROVIDERS.get(need, (need, None))
+                used.add(section)
+                if provided.get(section) is None or kind not in (None, provided[section].kind):
+                    of_kind = f" of kind {kind}" if kind else ""
+                    yield [*inside, "parts", name], f"needs a section `{section}`{of_kind}; write one"
+    monitor = provided["monitor"]
+    if monitor is not None and "monitor" not in used:
+        yield [*place, "monitor"] if stage.monitor else ["monitor"], "is used by no reward; add a part `monitor`"
+    if rewards.combine == "decoupled" and "scale_rewards" in stage.trainer.trl:
+        yield [*place, "trainer", "trl", "scale_rewards"], "has no effect with decoupled rewards; leave it out"
+
+
+def _trainer_faults(stage: Stage) -> Iterator[Fault]:
     trainer = stage.trainer
     for field in trainer.trl:
         reason = reason_to_refuse(trainer.kind, field)
         if reason:
             yield ["trainer", "trl", field], reason
-    total, words = (
-        (trainer.rollouts_per_step, f"prompts_per_step x num_generations = {trainer.rollouts_per_step}")
-        if isinstance(trainer, Grpo)
-        else (trainer.batch, f"batch = {trainer.batch}")
-    )
+    if isinstance(trainer, Grpo):
+        product = f"prompts_per_step x num_generations = {trainer.rollouts}"
+        total, words = trainer.rollouts / trainer.updates, product
+        if trainer.updates > 1:
+            words = f"{product} in {trainer.updates} updates"
+    else:
+        total, words = trainer.batch, f"batch = {trainer.batch}"
     if isinstance(trainer, Grpo) and trainer.loss_type == "cispo":
         cap = trainer.trl.get("epsilon_high", trainer.epsilon)
         if isinstance(cap, int | float) and cap <= 1:
@@ -99,7 +153,7 @@ def _trainer_faults(stage: Stage) -> Iterator[tuple[list[str | int], str]]:
         yield ["trainer", "micro_batch"], f"{trainer.micro_batch} does not divide {words}"
 
 
-def _credit_faults(recipe: Recipe, stage: Stage, place: list[str | int]) -> Iterator[tuple[list[str | int], str]]:
+def _credit_faults(recipe: Recipe, stage: Stage, place: list[str | int]) -> Iterator[Fault]:
     trainer, credit = stage.trainer, stage.credit or recipe.credit
     place = [*place, "credit"] if stage.credit else ["credit"]
     if not isinstance(trainer, Grpo):
@@ -114,7 +168,7 @@ def _credit_faults(recipe: Recipe, stage: Stage, place: list[str | int]) -> Iter
         yield [*place, "horizon"], f"begins {credit.horizon[0]} tokens on, but completions have at most {longest}"
 
 
-def _completion_faults(data: Data, place: list[str | int]) -> Iterator[tuple[list[str | int], str]]:
+def _completion_faults(data: Data, place: list[str | int]) -> Iterator[Fault]:
     if isinstance(data, ReasoningGym) and data.task not in TRACED_TASKS:
         traced = ", ".join(TRACED_TASKS)
         yield (
@@ -122,5 +176,7 @@ def _completion_faults(data: Data, place: list[str | int]) -> Iterator[tuple[lis
             f"an sft stage needs worked completions, which rhythm writes for {traced} alone, not {data.task}; "
             "give the stage `data` with a `completion` column",
         )
+    if isinstance(data, Benchmark):
+        yield [*place, "kind"], f"{data.kind} has no worked completions; an sft stage needs other data"
     if isinstance(data, Columns) and data.completion is None:
         yield [*place, "completion"], "an sft stage needs the name of the column that holds the worked completions"

@@ -29,17 +29,22 @@ def shipped_names() -> list[str]:
     return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
 
 
-def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Load the recipe called name (a path, or a shipped recipe's name) with `key=value` overrides applied.
+def load(name: str, overrides: Sequence[str] = (), overlays: Sequence[str] = ()) -> Recipe:
+    """Load the recipe called name (a path, or a shipped recipe's name) with overlays laid over it.
 
-    Raises RecipeError with all faults at once.
+    Overlays are files that change recipes of any sort: stages that they name and the recipe does not have are passed
+    over. `key=value` overrides come last. Raises RecipeError with all faults at once.
     """
     layers = _read_chain(_find(name, None), [])
     if not any("stages" in layer for _, layer in layers):
         layers.insert(0, ("the default recipe", {"stages": dump(Recipe())["stages"]}))
-    layers += [("--set " + text, _parse_override(text)) for text in overrides]
     tree: Tree = {}
     try:
+        for _, layer in layers:
+            tree = _merge(_with_kinds(tree), layer)
+        layers += [(path, _only_stages_of(tree, _read_overlay(path))) for path in overlays]
+        layers += [("--set " + text, _parse_override(text)) for text in overrides]
+        tree = {}
         for _, layer in layers:
             tree = _merge(_with_kinds(tree), layer)
         return _validate(_with_kinds(tree), layers, name)
@@ -92,6 +97,21 @@ def _read_chain(path: Path, children: list[Path]) -> list[tuple[str, Tree]]:
     except RecipeError as error:
         raise RecipeError([Fault(str(path), "base", str(fault)) for fault in error.faults]) from None
     return [*_read_chain(parent, [*children, path.resolve()]), (str(path), tree)]
+
+
+def _read_overlay(path: str) -> Tree:
+    tree = _read(Path(path))
+    if "base" in tree:
+        raise RecipeError([Fault(path, "base", "has no place in an overlay; name the recipe it is laid over first")])
+    return tree
+
+
+def _only_stages_of(recipe: Tree, overlay: Tree) -> Tree:
+    """Return an overlay with only those stages that the recipe has."""
+    stages, known = _stages_by_name(overlay).get("stages"), recipe.get("stages")
+    if not isinstance(stages, dict) or not isinstance(known, dict):
+        return overlay
+    return {**overlay, "stages": {name: stage for name, stage in stages.items() if name in known}}
 
 
 def _read(path: Path) -> Tree:

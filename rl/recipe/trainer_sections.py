@@ -47,7 +47,7 @@ class Grpo(Trainer):
     learning_rate: Annotated[float, Field(gt=0)] = 1e-6
     micro_batch: Positive = 8
     prompts_per_step: Positive = 8
-    """Prompts in one optimizer step, over all devices."""
+    """Prompts whose completions make one batch of rollouts, over all devices."""
     num_generations: Annotated[int, Field(ge=2)] = 8
     """Completions of one prompt: the group that an advantage is relative to (G)."""
     max_completion_length: Positive = 1024
@@ -58,14 +58,16 @@ class Grpo(Trainer):
     """Weight of the KL to the stage's first policy; 0 keeps no reference model."""
     epsilon: Annotated[float, Field(gt=0)] = 0.2
     """Clip range of the probability ratio."""
+    updates: Positive = 1
+    """Optimizer steps that one batch of rollouts is split over; `steps` counts optimizer steps."""
     num_iterations: Positive = 1
     """Optimisation passes over one batch of rollouts."""
     loss_type: Literal["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo"] = "dapo"
     """How token losses become one loss, as TRL defines it. cispo needs `trl: {epsilon_high: 5.0}`."""
 
     @property
-    def rollouts_per_step(self) -> int:
-        """Count the completions of one optimizer step, over all devices."""
+    def rollouts(self) -> int:
+        """Count the completions of one batch of rollouts, over all devices."""
         return self.prompts_per_step * self.num_generations
 
 

@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from rl.rollouts import KeptRollout
 
+TOLD = ("effort", "average_length", "target_length", "length", "verdict")  # what a reward was told, where it was
 DIGITS = 4  # significant digits of per-token numbers
 
 
@@ -22,6 +23,7 @@ def sample_row(kept: KeptRollout, tokenizer: PreTrainedTokenizerBase) -> dict[st
         "reward": {"total": rollout.score.total, **rollout.score.parts},
         "advantage": kept.advantage,
         "truncated": rollout.sample.truncated,
+        **{name: value for name in TOLD if (value := getattr(rollout.sample, name)) is not None},
         "tokens": [str(tokenizer.decode([token])) for token in rollout.token_ids],
         "waad": _rounded(kept.waad),
         "fai": _rounded(kept.fai),

@@ -16,7 +16,7 @@ from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from rl.rollouts import RubricReward
+from rl.scoring import Scorer
 from rl.trainers.grpo import GrpoTrainer
 from rl.trainers.observer import Observer
 from rl.trainers.token_credit import CreditSettings
@@ -132,7 +132,7 @@ def fit_grpo(
     model: nn.Module,
     tokenizer: PreTrainedTokenizerBase,
     dataset: Dataset,
-    reward: RubricReward,
+    reward: Scorer,
     credit: CreditSettings | None,
     observer: Observer,
     keep_every: int,

@@ -1,7 +1,8 @@
 """GRPO on TRL's trainer. Every private seam of TRL that rhythm uses is in this file (tests: test_seams.py).
 
 Seams (TRL 1.16): _generate_and_score_completions, _generate, _get_per_token_logps_and_entropies, _compute_loss,
-_metrics, _step, _tokenizer, _buffered_inputs, _get_train_sampler, _save_checkpoint, _load_optimizer_and_scheduler.
+_metrics, _step, _tokenizer, eos_token_ids, _buffered_inputs, _get_train_sampler, _save_checkpoint,
+_load_optimizer_and_scheduler.
 """
 
 import json
@@ -14,11 +15,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
+from transformers import GenerationConfig
+from trl.models.utils import unwrap_model_for_generation
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from rl import models
-from rl.rollouts import KeptRollout, RubricReward
+from rl.judge import FrozenCopy, FrozenJudge
+from rl.rollouts import KeptRollout
+from rl.scoring import Scorer
 from rl.trainers.credit_metrics import CreditMetrics
 from rl.trainers.observer import Observer
 from rl.trainers.state import rollouts_from_json, rollouts_to_json
@@ -41,7 +46,7 @@ class GrpoTrainer(GRPOTrainer):
     def __init__(
         self,
         *,
-        reward: RubricReward,
+        reward: Scorer,
         args: GRPOConfig,
         credit: CreditSettings | None,
         observer: Observer,
@@ -51,6 +56,7 @@ class GrpoTrainer(GRPOTrainer):
     ) -> None:
         super().__init__(reward_funcs=[reward], args=args, **kwargs)  # pyright: ignore
         self.reward, self.observer = reward, observer
+        reward.attach(self.model, self._write)
         self.keep_every, self.keep_count = keep_every, keep_count
         place = Place(self.accelerator.process_index, self.accelerator.num_processes, self._sum_over_ranks)
         self.credit = (
@@ -69,9 +75,13 @@ class GrpoTrainer(GRPOTrainer):
         training = self.model.training
         credit = self.credit if training else None
         self._probe_next = credit is not None and credit.fused and self._makes_old_pass()
-        batch: Batch = super()._generate_and_score_completions(inputs)
+        if training:
+            self.reward.refresh(self.state.global_step + 1)
+        batch: Batch = super()._generate_and_score_completions(self.reward.dress(inputs, self._step))
         if not training:
             return batch
+        if self.reward.advantages is not None:
+            batch["advantages"] = batch["advantages"].new_tensor(self.reward.advantages)
         batch["row"] = torch.arange(len(batch["advantages"]), device=batch["advantages"].device)
         batch["sequence_advantages"] = batch["advantages"]
         if credit is not None:
@@ -103,6 +113,28 @@ class GrpoTrainer(GRPOTrainer):
         rows = None if spans is None else [torch.tensor(row, device=self.accelerator.device) for row in spans]
         self._tool_mask = None if rows is None else pad_sequence(rows, batch_first=True, padding_value=1)
         return outputs
+
+    def _write(self, prompts: list[list[int]], max_tokens: int, closing: str) -> list[list[int]]:
+        """Have the policy go on from prompts, greedily, up to the closing text; all ranks write as many."""
+        tokenizer: Any = self._tokenizer
+        wrapped: Any = self.model_wrapped
+        config = GenerationConfig(
+            max_new_tokens=max_tokens,
+            do_sample=False,
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=self.eos_token_ids,
+            stop_strings=[closing],
+        )
+        with (
+            torch.no_grad(),
+            unwrap_model_for_generation(
+                wrapped, self.accelerator, gather_deepspeed3_params=self.args.ds3_gather_for_generation
+            ) as model,
+        ):
+            inputs = tokenizer.pad({"input_ids": prompts}, padding_side="left", return_tensors="pt")
+            inputs = inputs.to(self.accelerator.device)
+            written = model.generate(**inputs, generation_config=config, tokenizer=tokenizer)  # pyright: ignore
+        return written[:, inputs["input_ids"].shape[1] :].tolist()
 
     @property
     def _generate_every(self) -> int:
@@ -236,14 +268,29 @@ class GrpoTrainer(GRPOTrainer):
         batches: list[Batch] = [] if fresh else self._buffered_inputs  # pyright: ignore
         tensors = {f"{i}.{key}": value.clone() for i, batch in enumerate(batches) for key, value in batch.items()}
         save_file(tensors, stem.with_suffix(".safetensors"))
+        frozen = self._frozen_file(folder)
+        copy = self._frozen_copy
+        if copy is not None and (copy.is_sharded or self.accelerator.is_main_process):
+            save_file(copy.weights, frozen)
         state = {
             "step": self._step,
+            "scorer": self.reward.state(),
             "credit": self.credit.state() if self.credit else None,
             "rollouts": [] if fresh else rollouts_to_json(self.reward.rollouts),
         }
         part = stem.with_suffix(".json.part")
         part.write_text(json.dumps(state), encoding="utf-8")
         part.replace(stem.with_suffix(".json"))
+
+    @property
+    def _frozen_copy(self) -> FrozenCopy | None:
+        return self.reward.judge.copy if isinstance(self.reward.judge, FrozenJudge) else None
+
+    def _frozen_file(self, folder: Path) -> Path:
+        """Return where a checkpoint keeps the frozen copy: one file, or one of each rank where they hold shards."""
+        copy = self._frozen_copy
+        rank = f"-rank{self.args.process_index}" if copy is not None and copy.is_sharded else ""
+        return folder / f"rhythm-frozen{rank}.safetensors"
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
@@ -254,6 +301,10 @@ class GrpoTrainer(GRPOTrainer):
         self._step = state["step"]
         if self.credit is not None:
             self.credit.restore(state["credit"])
+        self.reward.restore(state["scorer"])
+        copy = self._frozen_copy
+        if copy is not None:
+            copy.restore(load_file(self._frozen_file(Path(checkpoint))), state["scorer"]["copy_taken_at"])
         self.reward.rollouts = rollouts_from_json(state["rollouts"])
         self._buffered_inputs = _unflatten(load_file(stem.with_suffix(".safetensors"), str(self.accelerator.device)))
         # The sampler draws one permutation an epoch from a generator of its own, which starts anew in a resumed run.

@@ -2,14 +2,15 @@
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rewards import Sample, Score
 from rl.rollouts import Rollout
 
 
 def rollouts_to_json(rollouts: Sequence[Rollout]) -> list[dict]:
-    """Return rollouts as JSON data."""
-    return [dataclasses.asdict(rollout) for rollout in rollouts]
+    """Return rollouts as JSON data, without the facts of their tasks: they have been scored."""
+    return [dataclasses.asdict(replace(rollout, sample=replace(rollout.sample, facts={}))) for rollout in rollouts]
 
 
 def rollouts_from_json(rows: Sequence[dict]) -> list[Rollout]:

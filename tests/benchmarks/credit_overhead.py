@@ -36,7 +36,8 @@ from rewards import Rubric, Sample
 from rl import tiny
 from rl.credit import coupled
 from rl.data.sources import from_reasoning_gym
-from rl.rollouts import RubricReward, prompt_dataset
+from rl.rollouts import prompt_dataset
+from rl.scoring import Scorer
 from rl.trainers.grpo import GrpoTrainer
 from rl.trainers.token_credit import CreditSettings
 
@@ -105,7 +106,9 @@ def now() -> float:
 
 def build(name: str, model: Qwen3ForCausalLM, options: argparse.Namespace, folder: Path) -> GRPOTrainer:
     tokenizer = tiny.build_tokenizer()
-    reward = RubricReward(Rubric({"parity": ByParity()}, {"parity": 1.0}), tokenizer)
+    tasks = from_reasoning_gym("chain_sum", 32, 0, {"min_terms": 3, "max_terms": 4})
+    rubric = Rubric({"parity": ByParity()}, {"parity": 1.0})
+    reward = Scorer(rubric, tasks, tokenizer, group_size=options.rollouts)
     config = GRPOConfig(
         output_dir=str(folder / name),
         max_steps=1,
@@ -123,7 +126,6 @@ def build(name: str, model: Qwen3ForCausalLM, options: argparse.Namespace, folde
         disable_tqdm=True,
         remove_unused_columns=False,
     )
-    tasks = from_reasoning_gym("chain_sum", 32, 0, {"min_terms": 3, "max_terms": 4}, traced=False)
     common: dict[str, Any] = {
         "args": config,
         "model": model,

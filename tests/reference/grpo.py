@@ -12,12 +12,13 @@ from rl import tiny
 from rl.attention import Heads
 from rl.credit import coupled
 from rl.data.sources import from_reasoning_gym
-from rl.rollouts import RubricReward, prompt_dataset
+from rl.rollouts import prompt_dataset
+from rl.scoring import Scorer
 from rl.trainers.grpo import GrpoTrainer
 from rl.trainers.token_credit import CreditSettings
 
 OPTIONS = {"min_terms": 3, "max_terms": 4, "min_digits": 1, "max_digits": 1}
-TASKS = from_reasoning_gym("chain_sum", 32, 0, OPTIONS, traced=False)
+TASKS = from_reasoning_gym("chain_sum", 32, 0, OPTIONS)
 CREDIT = CreditSettings(rule=coupled, horizon=(3, 20), reselect_every=2)
 
 
@@ -64,17 +65,22 @@ def arguments(folder: Path, **changes: Any) -> GRPOConfig:
     return GRPOConfig(**{**settings, **changes})
 
 
+def parity_scorer(group_size: int = 4) -> Scorer:
+    return Scorer(Rubric({"parity": ByParity()}, {"parity": 1.0}), TASKS, tiny.build_tokenizer(), group_size=group_size)
+
+
 def trainer(
     folder: Path,
     credit: CreditSettings | None,
     seen: Seen | None = None,
     model: Any = None,
     rollout_func: Any = None,
+    scorer: Scorer | None = None,
     **changes: Any,
 ) -> GrpoTrainer:
     tokenizer = tiny.build_tokenizer()
     return GrpoTrainer(
-        reward=RubricReward(Rubric({"parity": ByParity()}, {"parity": 1.0}), tokenizer),
+        reward=scorer or parity_scorer(changes.get("num_generations", 4)),
         args=arguments(folder, **changes),
         credit=credit,
         observer=seen or Seen(),

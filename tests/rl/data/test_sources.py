@@ -18,15 +18,15 @@ OPTIONS = {"min_terms": 2, "max_terms": 4, "min_digits": 1, "max_digits": 2}
 
 
 def test_reasoning_gym_tasks_repeat_by_seed() -> None:
-    tasks = from_reasoning_gym("chain_sum", 20, 3, OPTIONS, traced=True)
-    assert tasks == from_reasoning_gym("chain_sum", 20, 3, OPTIONS, traced=True)
-    assert tasks != from_reasoning_gym("chain_sum", 20, 4, OPTIONS, traced=True)
+    tasks = from_reasoning_gym("chain_sum", 20, 3, OPTIONS, traces="curriculum")
+    assert tasks == from_reasoning_gym("chain_sum", 20, 3, OPTIONS, traces="curriculum")
+    assert tasks != from_reasoning_gym("chain_sum", 20, 4, OPTIONS, traces="curriculum")
     assert all(task.completion for task in tasks)
 
 
 def test_reasoning_gym_grades_its_own_gold_answers() -> None:
     reward = Answer()
-    for task in from_reasoning_gym("chain_sum", 500, 0, OPTIONS, traced=False):
+    for task in from_reasoning_gym("chain_sum", 500, 0, OPTIONS):
         assert reward(Sample(task.question, task.answer, f"<answer>{task.answer}</answer>")) == 1.0
         assert reward(Sample(task.question, task.answer, f"<answer>{int(task.answer) + 1}</answer>")) == 0.0
 
@@ -91,9 +91,9 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
 
 def test_unknown_reasoning_gym_names_are_guessed() -> None:
     with pytest.raises(DataError, match="no data set 'chain_sun'; did you mean chain_sum"):
-        from_reasoning_gym("chain_sun", 1, 0, {}, traced=False)
+        from_reasoning_gym("chain_sun", 1, 0, {})
     with pytest.raises(DataError, match=r"refuses \{'min_term': 2\}.*options: .*min_terms"):
-        from_reasoning_gym("chain_sum", 1, 0, {"min_term": 2}, traced=False)
+        from_reasoning_gym("chain_sum", 1, 0, {"min_term": 2})
 
 
 def test_a_line_separator_inside_a_string_ends_no_row(tmp_path: Path) -> None:
@@ -115,8 +115,8 @@ def test_a_prompt_longer_than_the_context_is_named() -> None:
     with pytest.raises(
         DataError, match=r"f.jsonl:2: prompt of \d+ tokens and completion of up to 16 do not fit into 128; do it"
     ):
-        check_fit(tasks, tokenizer, None, 128, 16, "do it")
-    check_fit(tasks[:1], tokenizer, "Be brief.", 128, 16, "do it")
+        check_fit(tasks, tokenizer, None, "", 128, 16, "do it")
+    check_fit(tasks[:1], tokenizer, "Be brief.", "", 128, 16, "do it")
 
 
 def test_prompts_are_chat_messages() -> None:

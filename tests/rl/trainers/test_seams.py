@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 import trl
-from reference.grpo import CREDIT, TASKS, ByParity, Seen, arguments, same, trainer, weights_of
+from reference.grpo import CREDIT, TASKS, Seen, arguments, parity_scorer, same, trainer, weights_of
 from transformers import TrainerCallback
 from trl import GRPOTrainer
 
@@ -18,7 +18,9 @@ from rewards.format import Format
 from rl import tiny
 from rl.attention import Heads, measure
 from rl.credit import Signals, coupled
-from rl.rollouts import RubricReward, prompt_dataset
+from rl.data import Task
+from rl.rollouts import prompt_dataset
+from rl.scoring import Scorer
 from rl.trainers.token_credit import CreditSettings
 
 
@@ -52,7 +54,7 @@ def test_uniform_is_plain_trl_to_the_bit(tmp_path: Path) -> None:
     ours.train()
     tokenizer = tiny.build_tokenizer()
     plain = GRPOTrainer(
-        reward_funcs=[RubricReward(Rubric({"parity": ByParity()}, {"parity": 1.0}), tokenizer)],
+        reward_funcs=[parity_scorer()],
         args=arguments(tmp_path / "b"),
         model=tiny.build_model(0),
         train_dataset=prompt_dataset(TASKS, None),
@@ -179,15 +181,21 @@ def test_special_tag_tokens_reach_the_reward() -> None:
     text = "<think>1 + 1 = 2.</think><answer>2</answer>"
     ids = [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]
     assert "<answer>" not in tokenizer.decode(ids, skip_special_tokens=True)
-    reward = RubricReward(Rubric({"answer": Answer(), "format": Format()}, {"answer": 1.0, "format": 1.0}), tokenizer)
+    rubric = Rubric({"answer": Answer(), "format": Format()}, {"answer": 1.0, "format": 1.0})
+    reward = Scorer(rubric, [Task("t", "1 + 1", "2")], tokenizer, group_size=1)
     logged: list[tuple[str, float]] = []
     total = reward(
         prompts=[[{"role": "user", "content": "1 + 1"}]],
         completion_ids=[ids],
-        question=["1 + 1"],
-        answer=["2"],
+        task=[0],
         log_metric=lambda name, value: logged.append((name, value)),
     )
     assert total == [1.0]
-    assert logged == [("reward/answer/mean", 1.0), ("reward/format/mean", 0.0)]
+    assert dict(logged) == {
+        "reward/answer/mean": 1.0,
+        "reward/answer/unjudged": 0.0,
+        "reward/format/mean": 0.0,
+        "reward/unjudged/share": 0.0,
+        "reward/zero_groups/share": 0.0,
+    }
     assert reward.rollouts[0].sample.completion == text and not reward.rollouts[0].sample.truncated
