@@ -1,9 +1,7 @@
 """Does this arithmetic use the right numbers, each once, and come to the right value? Parsed, never evaluated."""
 
 import ast
-import operator
 import re
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,11 +11,12 @@ from rewards.base import Role, Sample
 from rewards.parse import check_tag, final_answer
 
 ARITHMETIC = re.compile(r"[-+*/() 0-9]{1,300}")  # bounded, and so is the depth of what it parses to
-OPERATORS: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
+Ratio = tuple[int, int]  # not in lowest terms: several times as fast as Fraction, and as exact
+OPERATORS: dict[type[ast.operator], Callable[[int, int, int, int], Ratio]] = {
+    ast.Add: lambda a, b, c, d: (a * d + c * b, b * d),
+    ast.Sub: lambda a, b, c, d: (a * d - c * b, b * d),
+    ast.Mult: lambda a, b, c, d: (a * c, b * d),
+    ast.Div: lambda a, b, c, d: (a * d, b * c),
 }
 
 
@@ -44,7 +43,7 @@ class Countdown:
             return 0.0
         expression, equals, right = text.partition("=")
         found = None if equals and right.strip() != str(target) else evaluate(expression)
-        return float(found is not None and found[0] == target and Counter(found[1]) == Counter(map(int, numbers)))
+        return float(found is not None and found[0] == target and sorted(found[1]) == sorted(map(int, numbers)))
 
 
 def evaluate(expression: str) -> tuple[Fraction, list[int]] | None:
@@ -57,18 +56,21 @@ def evaluate(expression: str) -> tuple[Fraction, list[int]] | None:
         return None
     used: list[int] = []
     try:
-        return _value(ast.parse(expression, mode="eval").body, used), used
+        return Fraction(*_ratio(ast.parse(expression, mode="eval").body, used)), used
     except (SyntaxError, ValueError, ZeroDivisionError, RecursionError, MemoryError):
         return None
 
 
-def _value(node: ast.expr, used: list[int]) -> Fraction:
-    match node:
-        case ast.Constant(value=int(number)):
-            used.append(number)
-            return Fraction(number)
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return -_value(operand, used)
-        case ast.BinOp(left=left, op=operation, right=right) if type(operation) in OPERATORS:
-            return OPERATORS[type(operation)](_value(left, used), _value(right, used))
+def _ratio(node: ast.expr, used: list[int]) -> Ratio:
+    if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
+        ratio = OPERATORS[type(node.op)](*_ratio(node.left, used), *_ratio(node.right, used))
+        if ratio[1] == 0:
+            raise ZeroDivisionError
+        return ratio
+    if isinstance(node, ast.Constant) and type(node.value) is int:
+        used.append(node.value)
+        return node.value, 1
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        top, bottom = _ratio(node.operand, used)
+        return -top, bottom
     raise ValueError(f"no arithmetic: {type(node).__name__}")

@@ -1,8 +1,11 @@
 """The command `rhythm`: parses, imports what a command needs when it runs, prints errors without a traceback."""
 
+import json
 import os
 import shlex
 import sys
+from contextlib import nullcontext
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -147,6 +150,50 @@ def plan_lines(recipe: "Recipe", path: Path) -> list[str]:
             f"data {source.kind}{extra}"
         )
     return lines
+
+
+@app.command()
+def generate(
+    model: Annotated[str, typer.Argument(help="A run directory, a policy's folder, or a hub name.")],
+    questions: Annotated[
+        list[str] | None, typer.Argument(metavar="[QUESTION]...", help="By default the lines of standard input.")
+    ] = None,
+    effort: Annotated[
+        float | None, typer.Option(metavar="R", help="Effort relative to the usual, such as 0.5.")
+    ] = None,
+    tokens: Annotated[int | None, typer.Option(metavar="N", help="In place of effort: a number of tokens.")] = None,
+    system: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="System prompt; by default the one it was trained with.")
+    ] = None,
+    max_tokens: Annotated[int, typer.Option(metavar="N", min=1, help="Longest completion, in tokens.")] = 1024,
+    temperature: Annotated[float, typer.Option(metavar="T", min=0, help="0 takes the likeliest token.")] = 0.0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the sampling.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")] = False,
+) -> None:
+    """Ask a trained policy, with as much effort as you like."""
+    asked = questions or _lines_of_input()
+    if effort is not None and tokens is not None:
+        _fail("--effort and --tokens are two ways to ask for a length; give one of them")
+    if (effort is not None and not effort > 0) or (tokens is not None and tokens < 1):
+        _fail("--effort and --tokens should be above 0")
+    with _patient_console().status("loading") if sys.stdout.isatty() else nullcontext():
+        from rl.generate import Policy
+    policy = Policy.load(model, system=system, effort=effort, tokens=tokens, seed=seed)
+    for question in asked:
+        reply = policy.reply(question, max_tokens=max_tokens, temperature=temperature)
+        if as_json:
+            typer.echo(json.dumps(asdict(reply), ensure_ascii=False))
+            continue
+        typer.echo(reply.completion)
+        typer.secho(f"[{reply.num_tokens} tokens, {reply.num_reasoning_tokens} of them reasoning]", dim=True)
+
+
+def _lines_of_input() -> list[str]:
+    lines = [] if sys.stdin.isatty() else [line.strip() for line in sys.stdin]
+    found = [line for line in lines if line]
+    if not found:
+        _fail("ask at least one QUESTION, as an argument or as a line of standard input")
+    return found
 
 
 @app.command()

@@ -9,11 +9,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from transformers import PreTrainedTokenizerBase
+
 from rl.data import Message
 
+CLOSING = "</think>"
 Of = Literal["reasoning", "completion"]
 PLACES = 2  # decimals of an effort: what is said is what is judged
 NUM_BUCKETS = 4
+
+
+def reasoning_length(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> int:
+    """Count the tokens of a completion up to the end of its </think>; all of them where it has none."""
+    ids = list(ids)
+    if CLOSING not in str(tokenizer.decode(ids, skip_special_tokens=False)):
+        return len(ids)
+    low, high = 1, len(ids)
+    while low < high:  # the shortest beginning that holds it
+        middle = (low + high) // 2
+        if CLOSING in str(tokenizer.decode(ids[:middle], skip_special_tokens=False)):
+            high = middle
+        else:
+            low = middle + 1
+    return low
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The policy and its tokenizer: embedded, from a local folder, or from the hub; plain or with LoRA adapters."""
 
+import json
 import shutil
 import unicodedata
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import AutoPeftModelForCausalLM, LoraConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -130,6 +131,16 @@ def write_base(name: str, seed: int, folder: Path) -> str:
     return str(folder)
 
 
+def load_trained(name: str) -> PreTrainedModel | PeftModel:
+    """Load a policy to generate with: what load_policy takes, or a folder of LoRA adapters. Raises ModelError."""
+    if not (Path(name) / "adapter_config.json").is_file():
+        return load_policy(name)
+    try:
+        return AutoPeftModelForCausalLM.from_pretrained(name)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise ModelError(f"{name}: the adapter or its base model cannot be loaded: {_first_line(error)}") from None
+
+
 def load_policy(
     name: str,
     *,
@@ -196,8 +207,23 @@ def end_ids(model: nn.Module) -> list[int]:
     return [] if ids is None else list(ids) if isinstance(ids, list) else [int(ids)]
 
 
-def export(model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Write a plain transformers (or PEFT) folder with its tokenizer; it appears whole or not at all."""
+USE_FILE = "rhythm.json"
+
+
+def read_use(folder: Path) -> dict[str, Any]:
+    """Return how the policy in an exported folder wants to be asked, as `export` wrote it; nothing for other models."""
+    try:
+        known = json.loads((folder / USE_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def export(model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path, use: dict[str, Any]) -> None:
+    """Write a plain transformers (or PEFT) folder with its tokenizer; it appears whole or not at all.
+
+    `use` is kept beside the weights: the system prompt and the words of the effort dial that the policy was trained on.
+    """
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     own = (
@@ -205,4 +231,5 @@ def export(model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path) -
     )  # TRL keeps a reference adapter too
     model.save_pretrained(part, **own)  # pyright: ignore
     tokenizer.save_pretrained(part)
+    (part / USE_FILE).write_text(json.dumps(use, indent=2) + "\n", encoding="utf-8")
     part.replace(folder)

@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -65,6 +66,12 @@ class Plan:
     config: SFTConfig | GRPOConfig
     dial: Dial | None = None
     judge: Judge | None = None
+
+    @property
+    def use(self) -> dict[str, Any]:
+        """Say how the stage's policy wants to be asked."""
+        words = {"kind": self.dial.kind, "wording": self.dial.wording} if self.dial else None
+        return {"system": self.system, "effort": words}
 
 
 def make_plan(recipe: Recipe, index: int, tokenizer: PreTrainedTokenizerBase, path: Path) -> Plan:
@@ -137,8 +144,9 @@ def _load_tasks(source: Data, seed: int, worked: bool) -> list[data.Task]:
     match source:
         case ReasoningGym():
             seed = seed if source.seed is None else source.seed
-            traces = source.traces if worked else None
-            return data.from_reasoning_gym(source.task, source.size, seed, source.options, traces)
+            return data.from_reasoning_gym(
+                source.task, source.size, seed, source.options, traced=worked, limit=source.limit
+            )
         case Jsonl():
             return data.from_jsonl(source.path, _columns(source))
         case Parquet():

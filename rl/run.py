@@ -47,8 +47,9 @@ def train(recipe: Recipe, path: Path, *, resume: bool, console: Console) -> Path
     models.check_attention(recipe.model.attention)
     if recipe.model.name == models.TINY:  # too small to share: on a busy machine threads would wait for each other
         torch.set_num_threads(1)
-    tokenizer = models.load_tokenizer(recipe.model.name, recipe.model.revision)
-    plans = [make_plan(recipe, index, tokenizer, path) for index in range(len(recipe.stages))]
+    with console.status("reading tasks and tokenizer"):  # some are generated slowly
+        tokenizer = models.load_tokenizer(recipe.model.name, recipe.model.revision)
+        plans = [make_plan(recipe, index, tokenizer, path) for index in range(len(recipe.stages))]
     start = RunDirectory.resume if resume else RunDirectory.create
     run = start(path, dump(recipe), describe(recipe.seed))
     _log_to(run.log)
@@ -104,7 +105,7 @@ def _run_stages(
                 set_seed(recipe.seed)
                 model = load_model(recipe, base, policy)
                 trained = _fit(recipe, plan, model, tokenizer, watch, interrupt, checkpoint)
-            models.export(trained, tokenizer, final)
+            models.export(trained, tokenizer, final, plan.use)
             progress.say(f"{name}: the trained policy is in {final}")
             ended.append(name)
         policy = final

@@ -1,5 +1,6 @@
 """From completions to rewards: decode, find out what rewards need to know, judge, combine. The one reward TRL sees."""
 
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,15 +13,13 @@ from transformers import PreTrainedTokenizerBase
 from rewards import Label, RewardError, Rubric, Sample, Score
 from rewards.monitor import own_label
 from rl.data import Message, Task
-from rl.effort import AverageLengths, Dial
+from rl.effort import AverageLengths, Dial, reasoning_length
 from rl.judge import Audit, FrozenJudge, Judge, JudgeError
 from rl.judge.frozen import Generate
 from rl.models import opens_reasoning
 from rl.multiplier import Multiplier
 from rl.rollouts import Rollout
 from rl.scored import Scored, metrics_of
-
-OPENING, CLOSING = "<think>", "</think>"
 
 
 class TooManyErrors(RuntimeError):  # noqa: N818 - it counts errors
@@ -98,6 +97,7 @@ class Scorer:
         **_: Any,
     ) -> list[float | None]:
         """Return one total per completion; None where it cannot be judged."""
+        start = time.monotonic()
         values = asked or [None] * len(prompts)
         samples = [self._sample(*row) for row in zip(completion_ids, task, values, strict=True)]
         errors = self.num_errors
@@ -119,6 +119,7 @@ class Scorer:
         if not self.stop_on_error:
             log_metric("reward/errors/count", float(self.num_errors - errors))
         self._step_multiplier(everyone, log_metric)
+        log_metric("time/scoring/seconds", time.monotonic() - start)
         return [score.total for score in scores]
 
     def _sample(self, ids: Sequence[int], task: int, asked: float | None) -> Sample:
@@ -132,29 +133,16 @@ class Scorer:
         sample = Sample(
             question=known.question,
             answer=known.answer,
-            completion=OPENING + text if self.opens_reasoning else text,
+            completion="<think>" + text if self.opens_reasoning else text,
             truncated=truncated,
             facts=known.facts,
         )
         if self.dial is None or asked is None:
             return sample
-        length = self._reasoning_length(kept, text) if self.dial.of == "reasoning" else len(kept)
+        length = reasoning_length(tokenizer, kept) if self.dial.of == "reasoning" else len(kept)
         if self.dial.kind == "tokens":
             return replace(sample, length=length, target_length=int(asked))
         return replace(sample, length=length, effort=asked)
-
-    def _reasoning_length(self, ids: Sequence[int], text: str) -> int:
-        """Count the tokens up to the end of the reasoning's closing tag; all of them where it never closes."""
-        if CLOSING not in text:
-            return len(ids)
-        low, high = 1, len(ids)
-        while low < high:
-            middle = (low + high) // 2
-            if CLOSING in str(self.tokenizer.decode(list(ids[:middle]), skip_special_tokens=False)):
-                high = middle
-            else:
-                low = middle + 1
-        return low
 
     def _judge(self, samples: Sequence[Sample], parts: Sequence[dict[str, float | None]], names: list[str]) -> None:
         """Add the named parts that are not there yet."""

@@ -1,6 +1,7 @@
 """Where tasks come from: reasoning-gym, JSON Lines, Parquet, the hub. All refuse bad rows by file and line."""
 
 import dataclasses
+import itertools
 import json
 import random
 from collections.abc import Iterable, Mapping
@@ -30,9 +31,11 @@ FACTS: dict[str, tuple[str, ...]] = {"countdown": ("numbers", "target")}
 
 
 def from_reasoning_gym(
-    name: str, size: int, seed: int, options: Mapping[str, Any], traces: str | None = None
+    name: str, size: int, seed: int, options: Mapping[str, Any], *, traced: bool = False, limit: int | None = None
 ) -> list[Task]:
-    """Generate tasks; `traces` adds worked completions of that sort to each, which only tasks in TRACES have.
+    """Generate the first `limit` of size tasks, each from its own seed.
+
+    `traced` adds a worked completion to each, as a curriculum, which only tasks in TRACES have.
 
     Raises DataError for an unknown data set or option.
     """
@@ -51,12 +54,12 @@ def from_reasoning_gym(
         ) from None
     rng = random.Random(seed)
     tasks = []
-    for index, row in enumerate(rows):
+    for index, row in enumerate(itertools.islice(rows, limit)):
         question, answer = row["question"], row["answer"]
         if answer is None:
             raise DataError(f"data.task: {name} has tasks without one right answer, which no reward here can judge")
         metadata = row["metadata"]
-        trace = TRACES[name, traces](question, answer, metadata, rng, index / size) if traces else None
+        trace = TRACES[name](question, answer, metadata, rng, index / size) if traced else None
         facts = {fact: metadata[fact] for fact in FACTS.get(name, ())}
         tasks.append(Task(f"{name}[{index}]", question, str(answer), trace, facts=facts))
     return tasks

@@ -1,7 +1,7 @@
 """Worked completions for reasoning-gym tasks: the problem echoed or not, then careful, mended or hasty reasoning.
 
-As a curriculum they are first careful, then a mixture in which haste, mostly wrong, is common, so that a policy warmed
-up on them has something to choose from; by length they are all right, from a word to many.
+They come as a curriculum: first arithmetic done carefully, then a mixture in which haste, mostly wrong, is common, so
+that a policy warmed up on them has something to choose from.
 """
 
 import random
@@ -121,15 +121,6 @@ BODIES: dict[str, Callable[[list[int], random.Random], tuple[str, int]]] = {
 }
 
 
-def _terms(question: str, answer: str, metadata: Mapping[str, Any]) -> tuple[str, list[int]]:
-    """Return a chain sum's expression and its signed terms."""
-    expression = metadata["expression"]
-    terms = [int(term) for term in re.findall(r"-?\d+", expression.replace("- ", "-"))]
-    if expression not in question or sum(terms) != int(answer):
-        raise ValueError(f"no chain sum: {question!r} with answer {answer!r}")
-    return expression, terms
-
-
 def write_chain_sum(
     question: str, answer: str, metadata: Mapping[str, Any], rng: random.Random, progress: float
 ) -> str:
@@ -137,7 +128,10 @@ def write_chain_sum(
 
     `progress` (0..1) is the task's place in the curriculum. Raises ValueError for a task that is no chain sum.
     """
-    expression, terms = _terms(question, answer, metadata)
+    expression = metadata["expression"]
+    terms = [int(term) for term in re.findall(r"-?\d+", expression.replace("- ", "-"))]
+    if expression not in question or sum(terms) != int(answer):
+        raise ValueError(f"no chain sum: {question!r} with answer {answer!r}")
     shares = FIRST_SHARES if progress < FIRST_PART else STYLE_SHARES
     opening = rng.choice(ECHOES).format(expression) if rng.random() < ECHO_SHARE else rng.choice(OPENINGS)
     style = rng.choices(list(shares), weights=list(shares.values()))[0]
@@ -145,35 +139,4 @@ def write_chain_sum(
     return f"<think>{opening}{body}{rng.choice(CLOSINGS).format(value)}</think><answer>{value}</answer>"
 
 
-REMARKS = (
-    "Let me check that. ",
-    "I look at it once more. ",
-    "That seems right. ",
-    "No need to rush. ",
-    "Let me think about it. ",
-)
-MAX_REMARKS = 4
-
-
-def write_by_length(
-    question: str, answer: str, metadata: Mapping[str, Any], rng: random.Random, _progress: float
-) -> str:
-    """Return an assistant text for a chain_sum task whose answer is right, with as much reasoning as chance wants.
-
-    From the bare result to steps with an echo and remarks, so that a policy warmed up on them can be told how long to
-    think. Raises ValueError for a task that is no chain sum.
-    """
-    expression, terms = _terms(question, answer, metadata)
-    parts = rng.randrange(4)
-    echo = rng.choice(ECHOES).format(expression) if parts >= 3 else ""
-    steps = _sum_up(terms, rng)[0] if parts >= 2 else ""
-    remarks = "".join(rng.choice(REMARKS) for _ in range(rng.randint(1, MAX_REMARKS))) if parts >= 2 else ""
-    closing = rng.choice(CLOSINGS) if parts >= 1 else "{}"
-    return f"<think>{echo}{steps}{remarks}{closing.format(answer)}</think><answer>{answer}</answer>"
-
-
-Writer = Callable[[str, str, Mapping[str, Any], random.Random, float], str]
-TRACES: dict[tuple[str, str], Writer] = {
-    ("chain_sum", "curriculum"): write_chain_sum,
-    ("chain_sum", "lengths"): write_by_length,
-}
+TRACES: dict[str, Callable[[str, str, Mapping[str, Any], random.Random, float], str]] = {"chain_sum": write_chain_sum}

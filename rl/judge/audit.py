@@ -11,7 +11,7 @@ from rewards.parse import block, reasoning
 from rl.data import Message
 
 TAGS = re.compile(r"<(?=\s*/?\s*(?:think|monitor|label|output|answer)\b)", re.IGNORECASE)
-BROKEN_TAG = "< "  # what stands for the bracket of a tag inside audited text, which must not read as one
+BROKEN_TAG = "("  # what stands for the bracket of a tag inside audited text, which must not read as one
 
 
 class JudgeError(ValueError):

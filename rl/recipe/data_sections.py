@@ -28,9 +28,6 @@ class ReasoningGym(Source):
     """Seed of the tasks; by default from the recipe's seed and the stage's position, so that stages see other tasks."""
     options: dict[str, Any] = {}
     """Settings of the reasoning-gym data set."""
-    traces: Literal["curriculum", "lengths"] = "curriculum"
-    """Worked completions of sft stages: `curriculum`, careful at first and later often hasty and wrong; `lengths`, all
-    right, from a word to many."""
 
 
 class Columns(Source):

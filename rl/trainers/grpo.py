@@ -77,7 +77,7 @@ class GrpoTrainer(GRPOTrainer):
         self._probe_next = credit is not None and credit.fused and self._makes_old_pass()
         if training:
             self.reward.refresh(self.state.global_step + 1)
-        batch: Batch = super()._generate_and_score_completions(self.reward.dress(inputs, self._step))
+        batch: Batch = super()._generate_and_score_completions(self.reward.dress(inputs, self._generation))
         if not training:
             return batch
         if self.reward.advantages is not None:
@@ -92,7 +92,7 @@ class GrpoTrainer(GRPOTrainer):
         """Weigh a generation batch, or leave that to the training forward and prepare what it cannot know."""
         completions = batch["completion_ids"]
         if credit.reads("noise"):
-            batch["noise"] = credit.noise(self._step, *completions.shape).to(completions.device)
+            batch["noise"] = credit.noise(self._generation, *completions.shape).to(completions.device)
         reading, self._reading = self._reading, None
         if reading is None and credit.reads("attention"):
             ids = torch.cat([batch["prompt_ids"], completions], dim=1)
@@ -141,6 +141,11 @@ class GrpoTrainer(GRPOTrainer):
         """Count the micro-batches that are trained on between two generations."""
         assert self.args.steps_per_generation is not None
         return self.args.steps_per_generation * self.num_iterations
+
+    @property
+    def _generation(self) -> int:
+        """Count the batches of rollouts before this one, however they are split into micro-batches."""
+        return self._step // self._generate_every
 
     def _makes_old_pass(self) -> bool:
         """Say whether TRL computes old log-probs in a pass of their own over the rollouts, as TRL itself decides it."""

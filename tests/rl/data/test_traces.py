@@ -13,7 +13,7 @@ from rl.data.traces import FIRST_PART, TRACES
 from rl.recipe.checks import TRACED_TASKS
 
 OPTIONS = {"min_terms": 3, "max_terms": 4, "min_digits": 1, "max_digits": 1}
-TASKS = from_reasoning_gym("chain_sum", 2000, 0, OPTIONS, traces="curriculum")
+TASKS = from_reasoning_gym("chain_sum", 2000, 0, OPTIONS, traced=True)
 EARLY, LATE = TASKS[: int(FIRST_PART * 2000)], TASKS[int(FIRST_PART * 2000) :]
 
 
@@ -51,9 +51,9 @@ def test_traces_are_varied() -> None:
 
 
 def test_checks_know_which_tasks_have_traces() -> None:
-    assert {(task, traces) for task in TRACED_TASKS for traces in ("curriculum", "lengths")} == set(TRACES)
+    assert set(TRACED_TASKS) == set(TRACES)
 
 
 def test_a_task_of_another_kind_is_refused() -> None:
     with pytest.raises(ValueError, match="no chain sum"):
-        TRACES["chain_sum", "curriculum"]("What is 1 + 2?", "4", {"expression": "1 + 2"}, None, 0.0)
+        TRACES["chain_sum"]("What is 1 + 2?", "4", {"expression": "1 + 2"}, None, 0.0)

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 import torch
 
-SCRIPT = Path(__file__).resolve().parents[2] / "reference" / "ranks.py"
+SCRIPTS = Path(__file__).resolve().parents[2] / "reference"
 
 
-def run(folder: Path, how: str, ranks: int) -> list[dict[str, Any]]:
+def run(folder: Path, how: str, ranks: int, script: str = "ranks.py") -> list[dict[str, Any]]:
     """Train in that many processes and return what each wrote down."""
     folder.mkdir()
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)] if ranks > 1 else []
     environment = {**os.environ, "DS_ACCELERATOR": "cpu"}
-    command = [sys.executable, *launcher, str(SCRIPT), str(folder), how]
+    command = [sys.executable, *launcher, str(SCRIPTS / script), str(folder), how]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(ranks)]
@@ -47,4 +47,26 @@ def test_two_ranks_are_one(tmp_path: Path, alone: dict[str, Any], how: str) -> N
     for row, expected in zip(results[0]["metrics"], alone["metrics"], strict=True):
         assert row == {name: pytest.approx(value, rel=1e-3, abs=1e-4) for name, value in expected.items()}
     for name, value in alone["policy"].items():
+        torch.testing.assert_close(results[0]["policy"][name].float(), value, atol=2e-3, rtol=1e-2)
+
+
+@pytest.fixture(scope="module")
+def judged_alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return run(tmp_path_factory.mktemp("judged") / "alone", "plain", 1, "frozen_ranks.py")[0]
+
+
+@pytest.mark.parametrize("how", ["ddp", "zero2", "zero3"])
+def test_the_frozen_copy_of_two_ranks_is_that_of_one(tmp_path: Path, judged_alone: dict[str, Any], how: str) -> None:
+    """The copy writes what it writes in one process, four steps long, though the policy moves and takes its place once.
+
+    Each rank audits its own four of eight rollouts; averages and lambda are those of all eight, on both.
+    """
+    results = run(tmp_path / how, how, 2, "frozen_ranks.py")
+    steps = [result["written"][i : i + 4] for i in range(0, 16, 4) for result in results]
+    assert [text for step in steps for text in step] == judged_alone["written"]
+    assert len(judged_alone["written"]) == 32 and len(set(judged_alone["written"])) > 8
+    for result in results:
+        assert result["scorer"] == judged_alone["scorer"]
+    assert judged_alone["scorer"]["copy_taken_at"] == 4 and judged_alone["scorer"]["multiplier"] > 1.0
+    for name, value in judged_alone["policy"].items():
         torch.testing.assert_close(results[0]["policy"][name].float(), value, atol=2e-3, rtol=1e-2)

@@ -1,0 +1,86 @@
+"""Every shipped recipe runs two real steps on the embedded model, under one file of smaller settings."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from reference.command import overrides, rhythm
+from reference.served import judge_server
+from rich.console import Console
+
+from rl.judge import Audit
+from rl.recipe import Recipe, load, shipped_names
+from rl.run import train
+from rl.telemetry.jsonl import read_rows
+
+TINY = Path(__file__).resolve().parents[1] / "reference" / "tiny.yaml"
+ON_THE_HUB = ("mathematics-grpo-coupled", "effort-grpo", "effort-l1")
+SHORT_JUDGE = Audit((("user", "q"),), "reasoning", None)
+
+
+@pytest.fixture(scope="module")
+def judge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    with judge_server(tmp_path_factory.mktemp("judge"), "<label>unsafe</label>", [SHORT_JUDGE]) as server:
+        yield server
+
+
+@pytest.fixture
+def changes(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> list[str]:
+    """What a recipe needs beside the file: rows in place of the hub's, a server in place of a real judge's."""
+    if name in ON_THE_HUB:
+        rows = [{"q": f"What is {i} + 1?", "a": f"{i + 1}"} for i in range(8)]
+        path = tmp_path / "rows.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        return [f"data={{kind: jsonl, path: {path}, question: q, answer: a}}"]
+    if name == "monitor-judge":
+        url, model = request.getfixturevalue("judge")
+        monkeypatch.setenv("RHYTHM_JUDGE_KEY", "a-key")
+        return [f"monitor.url={url}", f"monitor.model={model}"]
+    return []
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_a_recipe_trains(name: str, changes: list[str], tmp_path: Path) -> None:
+    recipe: Recipe = load(name, changes, [str(TINY)])
+    assert (recipe.model.name, [stage.trainer.steps for stage in recipe.stages]) == ("tiny", [2] * len(recipe.stages))
+    with (tmp_path / "said").open("w", encoding="utf-8") as said:
+        report = train(recipe, tmp_path / "run", resume=False, console=Console(file=said))
+    rows = read_rows(tmp_path / "run" / "metrics.jsonl")
+    assert [(row["stage"], row["step"]) for row in rows] == [
+        (stage.name, step) for stage in recipe.stages for step in (1, 2)
+    ]
+    for stage in recipe.stages:
+        last = [row for row in rows if row["stage"] == stage.name][-1]
+        assert last["optimizer/loss/mean"] is not None
+        if stage.trainer.kind == "grpo":
+            parts = (stage.rewards or recipe.rewards).parts
+            assert all(f"reward/{part}/mean" in last or last[f"reward/{part}/unjudged"] == 1.0 for part in parts)
+            assert last["reward/errors/count"] == 0 if recipe.rewards.on_error == "none" else True
+            assert ("monitor/unparsed/share" in last) == (recipe.monitor is not None)
+            assert ("effort/length/mean" in last) == (recipe.effort is not None)
+    assert report.is_file()
+
+
+def test_an_outer_judge_through_the_command(judge: tuple[str, str], tmp_path: Path) -> None:
+    """Its answers are in the run directory, its key is nowhere; without a key nothing is written."""
+    url, model = judge
+    words = ["train", "monitor-judge", "--with", TINY, "--run-dir", tmp_path / "run"]
+    words += overrides(f"monitor.url={url}", f"monitor.model={model}")
+    refused = rhythm(*words, RHYTHM_JUDGE_KEY="")
+    assert refused.returncode == 2 and "the environment has no RHYTHM_JUDGE_KEY" in refused.stderr
+    assert "Traceback" not in refused.stderr and not (tmp_path / "run").exists()
+    done = rhythm(*words, RHYTHM_JUDGE_KEY="sk-very-secret")
+    assert done.returncode == 0, done.stdout + done.stderr
+    answers = read_rows(tmp_path / "run" / "judge.jsonl")
+    assert answers and all(set(row) == {"key", "answer"} for row in answers)
+    written = b"".join(path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file())
+    assert b"sk-very-secret" not in written and "sk-very-secret" not in done.stdout + done.stderr
+
+
+def test_an_overlay_passes_over_stages_that_a_recipe_has_not(tmp_path: Path) -> None:
+    assert [stage.name for stage in load("monitor-sft", [], [str(TINY)]).stages] == ["sft"]
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("base: quickstart\n", encoding="utf-8")
+    done = rhythm("check", "quickstart", "--with", bad)
+    assert done.returncode == 2 and f"{bad}: base: has no place in an overlay" in done.stderr

@@ -1,0 +1,199 @@
+"""The outer judge against real servers: one that fails on purpose, and a language model behind `transformers serve`."""
+
+import json
+import logging
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from reference.served import judge_server
+
+from rl.judge import Audit, JudgeError
+from rl.judge.endpoint import SYSTEM, EndpointJudge
+
+KEY = "sk-secret-0123456789"
+AUDITS = [Audit((("user", f"question {i}"),), f"reasoning {i}", "reply") for i in range(6)]
+
+
+class Server:
+    """Answer every request with what `answer` makes of its number, its body and its headers."""
+
+    def __init__(self, answer: Callable[[int, dict], tuple[int, Any]]) -> None:
+        self.requests: list[dict] = []
+        self.keys: list[str | None] = []
+        self.at_once = self.most_at_once = 0
+        lock = threading.Lock()
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                with lock:
+                    server.requests.append(body)
+                    server.keys.append(self.headers.get("Authorization"))
+                    number = len(server.requests)
+                    server.at_once += 1
+                    server.most_at_once = max(server.most_at_once, server.at_once)
+                status, reply = answer(number, body)
+                with lock:
+                    server.at_once -= 1
+                payload = json.dumps(reply).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(payload)))
+                self.send_header("retry-after-ms", "1")
+                self.end_headers()
+                self.wfile.write(payload)
+
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+                """Stay silent."""
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._http.server_port}/v1"
+        threading.Thread(target=self._http.serve_forever, daemon=True).start()
+
+    def stop(self) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+
+
+def said(text: str) -> dict:
+    message = {"role": "assistant", "content": text}
+    choice = {"index": 0, "finish_reason": "stop", "message": message}
+    return {"id": "1", "object": "chat.completion", "created": 1, "model": "judge", "choices": [choice]}
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Callable[[int, dict], tuple[int, Any]]], Server]]:
+    servers: list[Server] = []
+
+    def start(answer: Callable[[int, dict], tuple[int, Any]]) -> Server:
+        servers.append(Server(answer))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RHYTHM_JUDGE_KEY", KEY)
+
+
+def judge(url: str, **changes: Any) -> EndpointJudge:
+    options = {
+        "model": "judge",
+        "key_variable": "RHYTHM_JUDGE_KEY",
+        "timeout_seconds": 20.0,
+        "retries": 5,
+        "concurrency": 2,
+        "max_tokens": 64,
+    }
+    return EndpointJudge(url=url, **{**options, **changes})
+
+
+def by_number(number: int, body: dict) -> tuple[int, Any]:
+    """Call odd questions unsafe, and mumble at question 4."""
+    shown = body["messages"][1]["content"]
+    asked = int(shown.partition("question ")[2][0])
+    return 200, said("hm" if asked == 4 else f"Because. <label>{'unsafe' if asked % 2 else 'safe'}</label>")
+
+
+EXPECTED = ["safe", "unsafe", "safe", "unsafe", None, "unsafe"]
+
+
+def test_verdicts_in_order_with_bounded_concurrency(serve: Any) -> None:
+    server = serve(by_number)
+    assert judge(server.url).verdicts(AUDITS) == EXPECTED
+    assert server.most_at_once <= 2 and len(server.requests) == 6
+    body = server.requests[0]
+    assert body["model"] == "judge" and body["temperature"] == 0 and body["max_tokens"] == 64
+    assert body["messages"][0]["content"] == SYSTEM and "reasoning" in body["messages"][1]["content"]
+    assert set(server.keys) == {f"Bearer {KEY}"}
+
+
+def test_failures_are_tried_again(serve: Any) -> None:
+    """The first three requests fail as servers do."""
+    server = serve(lambda number, body: ([500, 429, 503][number - 1], {}) if number < 4 else by_number(number, body))
+    assert judge(server.url).verdicts(AUDITS) == EXPECTED
+    assert len(server.requests) == 9
+
+
+def test_an_answer_is_never_paid_for_twice(serve: Any, tmp_path: Path) -> None:
+    server = serve(by_number)
+    cache = tmp_path / "judge.jsonl"
+    first = judge(server.url, cache=cache)
+    assert first.verdicts(AUDITS[:3] * 2) == EXPECTED[:3] * 2
+    assert first.verdicts(AUDITS) == EXPECTED and len(server.requests) == 6
+    with cache.open("a", encoding="utf-8") as file:
+        file.write('{"key": "cut o')
+    assert judge(server.url, cache=cache).verdicts(AUDITS) == EXPECTED and len(server.requests) == 6
+    assert judge(server.url, cache=cache, model="other").verdicts(AUDITS[:1]) == EXPECTED[:1]
+    assert len(server.requests) == 7
+
+
+def test_the_key_is_in_no_file_message_or_log(serve: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Not even where the server quotes it back."""
+    caplog.set_level(logging.DEBUG)
+    server = serve(lambda number, body: (401, {"error": {"message": f"bad key {KEY}"}}))
+    made = judge(server.url, cache=tmp_path / "judge.jsonl")
+    with pytest.raises(
+        JudgeError, match=r"the judge at http://127.* failed: AuthenticationError.*check the key"
+    ) as caught:
+        made.verdicts(AUDITS)
+    assert KEY not in str(caught.value) and caught.value.__cause__ is None
+    assert KEY not in caplog.text
+    assert not any(KEY in path.read_text() for path in tmp_path.iterdir())
+
+
+def test_without_a_key_nothing_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RHYTHM_JUDGE_KEY")
+    with pytest.raises(JudgeError, match=r"monitor\.key_variable: the environment has no RHYTHM_JUDGE_KEY; export"):
+        judge("http://127.0.0.1:1/v1")
+    assert judge("http://127.0.0.1:1/v1", key_variable=None)
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (404, r"NotFoundError.*check monitor\.url and monitor\.model"),
+        (500, "InternalServerError"),
+        (200, "the reply is no chat completion"),
+    ],
+)
+def test_what_stays_broken_is_said(serve: Any, status: int, reason: str) -> None:
+    server = serve(lambda number, body: (status, {"error": {"message": "no"}} if status != 200 else "<html>"))
+    with pytest.raises(JudgeError, match=reason):
+        judge(server.url, retries=1).verdicts(AUDITS[:1])
+
+
+def test_a_judge_that_hangs_or_is_not_there(serve: Any) -> None:
+    gate = threading.Event()
+    server = serve(lambda number, body: (gate.wait(30), (200, said("x")))[1])
+    with pytest.raises(JudgeError, match=r"APITimeoutError.*after 2 attempts; raise monitor.timeout_seconds"):
+        judge(server.url, timeout_seconds=0.2, retries=1).verdicts(AUDITS[:1])
+    gate.set()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        with pytest.raises(JudgeError, match=r"APIConnectionError.*is it running"):
+            judge(f"http://127.0.0.1:{taken.getsockname()[1]}/v1", retries=0).verdicts(AUDITS[:1])
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    with judge_server(tmp_path_factory.mktemp("judge"), "It lies. <label>unsafe</label>", AUDITS[3:]) as server:
+        yield server
+
+
+def test_a_real_server_and_a_real_model(served: tuple[str, str], tmp_path: Path) -> None:
+    url, model = served
+    cache = tmp_path / "judge.jsonl"
+    made = judge(url, model=model, cache=cache)
+    assert made.verdicts(AUDITS[:3]) == ["unsafe"] * 3
+    answers = [json.loads(line)["answer"] for line in cache.read_text().splitlines()]
+    assert len(answers) == 3 and all("<label>unsafe</label>" in answer for answer in answers)
