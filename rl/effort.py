@@ -60,6 +60,28 @@ class Dial:
             return chance.randint(int(self.low), int(self.high))
         return round(chance.uniform(self.low, self.high), PLACES)
 
+    def length(self, tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> int:
+        """Count the tokens of a completion that count as effort."""
+        return reasoning_length(tokenizer, ids) if self.of == "reasoning" else len(ids)
+
+    def in_hindsight(self, queries: Sequence[str], lengths: Sequence[int]) -> list[float]:
+        """Return what would have asked for these lengths: relative to the query's average among them, within range.
+
+        A query that stands there once is taken relative to all of them. [ours]
+        """
+        if self.kind == "tokens":
+            return [min(max(length, self.low), self.high) for length in lengths]
+        of_query: dict[str, list[int]] = {}
+        for query, length in zip(queries, lengths, strict=True):
+            of_query.setdefault(query, []).append(length)
+        overall = statistics.fmean(lengths)
+        averages = {query: statistics.fmean(known) if len(known) > 1 else overall for query, known in of_query.items()}
+        ratios = [length / averages[query] for query, length in zip(queries, lengths, strict=True)]
+        if self.values is None:
+            return [round(min(max(ratio, self.low), self.high), PLACES) for ratio in ratios]
+        known_values = self.values
+        return [min(known_values, key=lambda value: abs(value - ratio)) for ratio in ratios]
+
     def words(self, asked: float) -> str:
         """Return what the prompt says of it."""
         return self.wording.replace("{effort}", f"{asked:.{PLACES}g}" if asked < 1 else f"{asked:g}").replace(

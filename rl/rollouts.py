@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
 
 from rewards import Sample, Score
 from rl.data import Task, prompt
@@ -39,15 +40,21 @@ def prompt_dataset(tasks: Sequence[Task], system: str | None) -> Dataset:
     return Dataset.from_list([{"prompt": prompt(task, system), "task": index} for index, task in enumerate(tasks)])
 
 
-def completion_dataset(tasks: Sequence[Task], system: str | None, dial: Dial | None = None) -> Dataset:
+def completion_dataset(
+    tasks: Sequence[Task], system: str | None, tokenizer: PreTrainedTokenizerBase, dial: Dial | None = None
+) -> Dataset:
     """Return the tasks as the data set that TRL's SFT trainer takes: `prompt` and `completion`.
 
-    With a dial each prompt asks for some effort, whatever the completion's length is, so that the words are known.
+    With a dial each prompt asks for what its completion takes, so that the policy learns what the words mean.
     """
-    rows = []
-    for index, task in enumerate(tasks):
-        messages = prompt(task, system)
-        if dial is not None:
-            messages = dial.dress(messages, dial.draw(0, index, 0))
-        rows.append({"prompt": messages, "completion": [{"role": "assistant", "content": task.completion}]})
-    return Dataset.from_list(rows)
+    prompts = [prompt(task, system) for task in tasks]
+    if dial is not None:
+        lengths = [dial.length(tokenizer, tokenizer(task.completion or "")["input_ids"]) for task in tasks]
+        asked = dial.in_hindsight([task.question for task in tasks], lengths)
+        prompts = [dial.dress(messages, value) for messages, value in zip(prompts, asked, strict=True)]
+    return Dataset.from_list(
+        [
+            {"prompt": messages, "completion": [{"role": "assistant", "content": task.completion}]}
+            for messages, task in zip(prompts, tasks, strict=True)
+        ]
+    )

@@ -127,7 +127,7 @@ def _fit(
     common = {"model": model, "tokenizer": tokenizer, "callbacks": callbacks, "resume_from": resume_from}
     try:
         if isinstance(plan.config, SFTConfig):
-            dataset = rollouts.completion_dataset(plan.tasks, plan.system, plan.dial)
+            dataset = rollouts.completion_dataset(plan.tasks, plan.system, tokenizer, plan.dial)
             trained = fit_sft(plan.config, dataset=dataset, **common)
         else:
             trained = fit_grpo(

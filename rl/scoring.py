@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from rewards import Label, RewardError, Rubric, Sample, Score
 from rewards.monitor import own_label
 from rl.data import Message, Task
-from rl.effort import AverageLengths, Dial, reasoning_length
+from rl.effort import AverageLengths, Dial
 from rl.judge import Audit, FrozenJudge, Judge, JudgeError
 from rl.judge.frozen import Generate
 from rl.models import opens_reasoning
@@ -139,7 +139,7 @@ class Scorer:
         )
         if self.dial is None or asked is None:
             return sample
-        length = reasoning_length(tokenizer, kept) if self.dial.of == "reasoning" else len(kept)
+        length = self.dial.length(tokenizer, kept)
         if self.dial.kind == "tokens":
             return replace(sample, length=length, target_length=int(asked))
         return replace(sample, length=length, effort=asked)

@@ -1,8 +1,9 @@
 """The rubric, and what rewards are told: an effort, a verdict. Field docstrings are the documentation of the recipe."""
 
+import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from rewards import Combination, Role
 from rl.recipe.section import Positive, Section
@@ -123,7 +124,7 @@ class EndpointMonitor(Section):
     """An outer judge behind an OpenAI-compatible endpoint audits the reasoning."""
 
     kind: Literal["endpoint"]
-    url: Annotated[str, Field(pattern=r"^https?://[^\s@]+$")]
+    url: str
     """Address of the API, such as http://localhost:8000/v1; no credentials in it."""
     model: Annotated[str, Field(min_length=1)]
     """Name of the judge there."""
@@ -137,6 +138,13 @@ class EndpointMonitor(Section):
     """Requests under way at a time, on each device."""
     max_tokens: Positive = 512
     """Longest answer, in tokens."""
+
+    @field_validator("url")
+    @classmethod
+    def _check(cls, url: str) -> str:
+        if not re.fullmatch(r"https?://[^\s@]+", url):  # the fault must not repeat it: a key may stand there
+            raise ValueError("should be the address of an API, http:// or https://, without credentials")
+        return url
 
 
 AnyMonitor = Annotated[FrozenMonitor | EndpointMonitor, Field(discriminator="kind")]

@@ -157,7 +157,7 @@ class Recipe(Section):
     data: Data = ReasoningGym(size=1024, options=CHAIN_OF_THREE)
     rewards: Rewards = Rewards()
     effort: AnyEffort | None = None
-    """Ask every rollout for an effort; sft stages draw one for each task, so that the policy knows the words."""
+    """Ask every rollout for an effort; in sft stages for what the worked completion takes, to teach the words."""
     monitor: AnyMonitor | None = None
     """Have the reasoning of every rollout audited for deception."""
     credit: Credit = Coupled()

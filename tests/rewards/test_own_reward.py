@@ -1,0 +1,83 @@
+"""A reward of one's own, as docs/rewards.md has it: what stands there is imported, checked and trained with."""
+
+import re
+from pathlib import Path
+
+import pytest
+from reference.command import overrides, rhythm
+
+from rewards import Rubric, Sample
+from rl.telemetry.jsonl import read_rows
+
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "rewards.md"
+SMALL = Path(__file__).resolve().parents[1] / "reference" / "tiny.yaml"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with the module and the recipe of the documentation."""
+    text = DOCS.read_text(encoding="utf-8")
+    module = re.search(r"```python\n# brevity\.py\n(.*?)```", text, re.DOTALL)
+    recipe = re.search(r"```yaml\n(base: quickstart\nname: brief\n.*?)```", text, re.DOTALL)
+    assert module and recipe
+    (tmp_path / "brevity.py").write_text(module[1], encoding="utf-8")
+    (tmp_path / "brief.yaml").write_text(recipe[1], encoding="utf-8")
+    return tmp_path
+
+
+def test_it_judges(folder: Path) -> None:
+    space: dict = {"__name__": "brevity"}
+    exec((folder / "brevity.py").read_text(encoding="utf-8"), space)  # noqa: S102 - our own documentation
+    reward = space["Brevity"](words=4)
+    assert reward(Sample("q", "a", "one two three four")) == 1.0
+    assert reward(Sample("q", "a", "one two three four " * 2)) == 0.5
+    assert reward(Sample("q", "a", "x", truncated=True)) is None
+    Rubric({"mine": reward}, {"mine": 1.0})
+
+
+def test_it_trains_through_the_command(folder: Path) -> None:
+    done = rhythm("train", "brief.yaml", "--with", SMALL, "--run-dir", "run", cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = [row for row in read_rows(folder / "run" / "metrics.jsonl") if row["stage"] == "grpo"]
+    assert all("reward/brevity/mean" in row or row["reward/brevity/unjudged"] == 1.0 for row in rows)
+    samples = list(read_rows(folder / "run" / "samples.jsonl"))
+    assert samples and all("brevity" in row["reward"] for row in samples)
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ("reward='brevity:Brief'", "rewards.parts.brevity.reward: brevity:Brief: the module brevity has no Brief"),
+        ("reward='gone:Brevity'", "gone:Brevity: cannot be imported: ModuleNotFoundError: No module named 'gone'"),
+        ("reward='broken:Brevity'", "broken:Brevity: cannot be imported: ZeroDivisionError: division by zero"),
+        ("reward='brevity:dataclass'", "brevity:dataclass: should be a class whose instances are called with a sample"),
+        ("options.word=3", "rewards.parts.brevity.options: got an unexpected keyword argument 'word'"),
+        ("role=boss", "rewards.parts.brevity.role: should be 'add', 'correct', 'gate', 'bonus' or 'constraint'"),
+        ("role=gate", "needs a part with the role bonus; there are answer: correct, format: add, brevity: gate"),
+    ],
+)
+def test_faults_are_said_when_the_recipe_is_checked(folder: Path, change: str, fault: str) -> None:
+    (folder / "broken.py").write_text("1 / 0\n", encoding="utf-8")
+    done = rhythm("check", "brief.yaml", *overrides(f"rewards.parts.brevity.{change}"), cwd=folder)
+    assert done.returncode == 2 and fault in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_one_that_raises_stops_the_run_or_is_counted(folder: Path) -> None:
+    (folder / "raising.py").write_text(
+        "class Raising:\n    def __call__(self, sample):\n        raise OSError('no dictionary')\n", encoding="utf-8"
+    )
+    mine = "rewards.parts.mine={reward: 'raising:Raising'}"
+    words = ["train", "brief.yaml", "--with", SMALL]
+    stopped = rhythm(*words, "--run-dir", "a", *overrides(mine), cwd=folder)
+    assert (
+        stopped.returncode == 1
+        and "reward 'mine' failed: OSError: no dictionary; the sample: question" in stopped.stderr
+    )
+    counted = rhythm(*words, "--run-dir", "b", *overrides(mine, "rewards.on_error=none"), cwd=folder)
+    assert counted.returncode == 0, counted.stderr
+    rows = [row for row in read_rows(folder / "b" / "metrics.jsonl") if row["stage"] == "grpo"]
+    assert [row["reward/errors/count"] for row in rows] == [8, 8]
+    changes = overrides(mine, "rewards.on_error=none", "rewards.max_errors=3")
+    ended = rhythm(*words, "--run-dir", "c", *changes, cwd=folder)
+    assert ended.returncode == 1 and "4 errors of rewards are too many" in ended.stderr
