@@ -9,6 +9,8 @@ from rewards.base import Role, Sample
 from rewards.parse import check_tag, final_answer
 from rewards.value import Collection, Number, read_value
 
+LETTERS = re.compile(r"\\[A-Za-z]+|([A-Za-z])")
+NAME = re.compile(r"^\s*[A-Za-z]\s*=")
 TEXT = re.compile(r"\\(?:text|mathrm|mbox)\s*\{([^{}]*)\}")
 
 
@@ -29,8 +31,8 @@ class Answer:
 
     def __post_init__(self) -> None:
         check_tag(self.tag)
-        if isinstance(self.seconds, bool) or not isinstance(self.seconds, int | float) or not self.seconds > 0:
-            raise ValueError(f"seconds must be a positive number, not {self.seconds!r}")
+        if isinstance(self.seconds, bool) or not isinstance(self.seconds, int | float) or not 0 < self.seconds < 3600:
+            raise ValueError(f"seconds must be a positive number, below an hour, not {self.seconds!r}")
 
     def __call__(self, sample: Sample) -> float | None:
         if not sample.answer.strip():
@@ -53,9 +55,16 @@ def is_equal(gold: str, candidate: str, seconds: float = 1.0) -> bool | None:
         return left == right
     if _words(gold) == _words(candidate):
         return True
-    if symbolic.can_compare(gold) and symbolic.can_compare(candidate):
+    if isinstance(left or right, Number) and any(map(_has_letters, (gold, candidate))):
+        return False  # algebra would take letters behind a number for a unit, and pass over them
+    if symbolic.can_compare(gold, candidate):
         return symbolic.is_equal(gold, candidate, seconds)
     return False
+
+
+def _has_letters(text: str) -> bool:
+    """Say whether letters stand in text outside of LaTeX commands, but for the name in `x = 3`."""
+    return any(match[1] for match in LETTERS.finditer(NAME.sub("", text)))
 
 
 def _words(text: str) -> str:

@@ -66,7 +66,7 @@ class RewardError(RuntimeError):
         self.name, self.sample = name, sample
 
 
-def judge(name: str, reward: Reward, sample: Sample) -> float | None:
+def apply(name: str, reward: Reward, sample: Sample) -> float | None:
     """Return what a reward gives a sample. Raises RewardError where it raises, or gives no finite number."""
     try:
         value = reward(sample)

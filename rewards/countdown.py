@@ -35,15 +35,26 @@ class Countdown:
         check_tag(self.tag)
 
     def __call__(self, sample: Sample) -> float | None:
-        numbers, target = sample.facts.get("numbers"), sample.facts.get("target")
-        if numbers is None or target is None:
+        if sample.facts.get("numbers") is None or sample.facts.get("target") is None:
             return None
+        numbers, target = [_whole(number) for number in sample.facts["numbers"]], _whole(sample.facts["target"])
         text = final_answer(sample.completion, self.tag)
         if text is None:
             return 0.0
         expression, equals, right = text.partition("=")
         found = None if equals and right.strip() != str(target) else evaluate(expression)
-        return float(found is not None and found[0] == target and sorted(found[1]) == sorted(map(int, numbers)))
+        return float(found is not None and found[0] == target and sorted(found[1]) == sorted(numbers))
+
+
+def _whole(fact: object) -> int:
+    """Return a number of the task, which data may hold as text. Raises ValueError for anything else."""
+    if isinstance(fact, int) and not isinstance(fact, bool):
+        return fact
+    if isinstance(fact, float) and fact.is_integer():
+        return int(fact)
+    if isinstance(fact, str) and re.fullmatch(r"\s*-?[0-9]{1,12}\s*", fact):
+        return int(fact)
+    raise ValueError(f"the facts numbers and target should be whole numbers, not {fact!r}")
 
 
 def evaluate(expression: str) -> tuple[Fraction, list[int]] | None:

@@ -20,6 +20,8 @@ class Format:
             raise ValueError(f"tags must be a list of tag names such as [think, answer], not {self.tags!r}")
         for tag in self.tags:
             check_tag(tag)
+        if len(set(self.tags)) < len(self.tags):
+            raise ValueError(f"tags must differ, not {list(self.tags)}")
         object.__setattr__(self, "tags", tuple(self.tags))
 
     def __call__(self, sample: Sample) -> float:

@@ -1,11 +1,12 @@
 """How several rewards become one: the five combinations."""
 
+import math
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from rewards.base import Reward, Role, Sample, Score, judge
+from rewards.base import Reward, Role, Sample, Score, apply
 
 Combination = Literal["sum", "gate", "bonus_if_correct", "lagrangian", "decoupled"]
 Parts = Mapping[str, float | None]
@@ -47,7 +48,7 @@ class Rubric:
     def __post_init__(self) -> None:
         roles: dict[str, Role] = {name: getattr(reward, "role", "add") for name, reward in self.rewards.items()}
         roles |= self.roles
-        fault = next(iter([*self._weight_faults(), *self._role_faults(roles)]), None)
+        fault = next(iter([*self._weight_faults(), *self._role_faults(roles), *self._gate_faults(roles)]), None)
         if fault is not None:
             raise ValueError(fault)
         object.__setattr__(self, "roles", roles)
@@ -57,6 +58,8 @@ class Rubric:
             yield "a rubric needs at least one reward"
         if self.rewards.keys() != self.weights.keys():
             yield f"rewards {sorted(self.rewards)} and weights {sorted(self.weights)} must name the same parts"
+        if not all(math.isfinite(weight) for weight in self.weights.values()):
+            yield "every weight should be a finite number"
         if all(weight == 0 for weight in self.weights.values()):
             yield "every weight is 0, so the total reward would always be 0; give one reward a weight"
 
@@ -70,25 +73,31 @@ class Rubric:
         for name, role in roles.items():
             if role not in get_args(Role):
                 yield f"{name} has the unknown role {role!r}; one of {', '.join(get_args(Role))}"
+        weighty = [role for name, role in roles.items() if self.weights.get(name)]
         for role in required:
-            if role not in roles.values():
+            if role not in weighty:
                 said = ", ".join(f"{name}: {its}" for name, its in roles.items())
                 yield f"combine {self.combine} needs a part with the role {role}; there are {said}"
         for name, role in self.roles.items():
             if role not in ("add", "correct", *required):
                 yield f"{name}: the role {role} has no effect with combine {self.combine}; leave it out"
 
-    def named(self, role: Role) -> list[str]:
-        """List the parts with a role."""
-        return [name for name in self.rewards if self.roles[name] == role]
+    def _gate_faults(self, roles: Mapping[str, Role]) -> Iterator[str]:
+        for name, role in roles.items():
+            if self.combine == "gate" and role == "gate" and self.weights.get(name) not in (0, 1):
+                yield f"{name}: a gate multiplies, so its weight can be 1, or 0 to measure it alone"
 
-    def judge(self, name: str, sample: Sample) -> float | None:
+    def named(self, role: Role) -> list[str]:
+        """List the parts that have a role and weigh anything: the others are only measured."""
+        return [name for name in self.rewards if self.roles[name] == role and self.weights[name] != 0]
+
+    def part(self, name: str, sample: Sample) -> float | None:
         """Return one part of a sample's score. Raises RewardError."""
-        return judge(name, self.rewards[name], sample)
+        return apply(name, self.rewards[name], sample)
 
     def score(self, sample: Sample, multiplier: float = 1.0) -> Score:
         """Score one sample, part by part; multiplier is lambda. Raises RewardError."""
-        parts = {name: self.judge(name, sample) for name in self.rewards}
+        parts = {name: self.part(name, sample) for name in self.rewards}
         return Score(total=self.total(parts, multiplier), parts=parts)
 
     def is_correct(self, parts: Parts) -> bool | None:
@@ -111,19 +120,18 @@ class Rubric:
         """Return the advantages of one prompt's completions: sum_k w_k (p_k - mean_k) / std_k over the group.
 
         The deviation is the sample's (n - 1), as GRPO's. A part without spread in the group is left out, never divided
-        by zero, as is a part where it could not judge; a completion that cannot be scored at all gets 0.
+        by zero, as is a part where it could not judge; a completion without a total gets 0 and counts for no mean.
         """
         advantages = [0.0] * len(group)
+        scored = [index for index, parts in enumerate(group) if self.total(parts) is not None]
         for name, weight in self.weights.items():
-            values = [parts[name] for parts in group]
-            judged = [value for value in values if value is not None]
-            deviation = statistics.stdev(judged) if len(judged) > 1 else 0.0
-            if deviation <= SPREADLESS * max(1.0, *map(abs, judged), 1.0):
+            judged = {index: value for index in scored if (value := group[index][name]) is not None}
+            deviation = statistics.stdev(judged.values()) if len(judged) > 1 else 0.0
+            if deviation <= SPREADLESS * max(map(abs, judged.values()), default=0.0):
                 continue
-            mean = statistics.fmean(judged)
-            for index, value in enumerate(values):
-                if value is not None and self.total(group[index]) is not None:
-                    advantages[index] += weight * (value - mean) / deviation
+            mean = statistics.fmean(judged.values())
+            for index, value in judged.items():
+                advantages[index] += weight * (value - mean) / deviation
         return advantages
 
 

@@ -18,15 +18,21 @@ MAX_DEPTH = 20
 MEMORY_BYTES = 4 << 30
 START_SECONDS = 120.0
 # Powers of powers and exponents of six digits and more, digits beyond any answer, factorials of big numbers.
+SERIES = re.compile(r"\\(?:sum|prod|int|lim)(?![A-Za-z])")
 HOPELESS = re.compile(
-    r"(?:\^|\*\*)[\s{(]*[^-+*/^{}()\s]*[\s})]*(?:\^|\*\*)|(?:\^|\*\*)[\s{(]*\d{6}|\d{41}|\d{4}\s*!|!\s*!"
+    r"(?:\^|\*\*)[\s{(]*[^-+*/^{}()\s]*[\s})]*(?:\^|\*\*)|(?:\^|\*\*)[\s{(]*\d{6}|\)\s*(?:\^|\*\*)[\s{(]*\d{3}|\d{41}|\d{4}\s*!|!\s*!"
 )
 MATHEMATICAL = re.compile(r"[\d\\^*/=<>+]|(?<![A-Za-z])[A-Za-z](?![A-Za-z])")
 WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{4,}")  # outside commands; sympy would take it for a product of letters
 
 
-def can_compare(text: str) -> bool:
-    """Say whether text is worth a comparison: short, ASCII, with something mathematical in it and nothing hopeless."""
+def can_compare(gold: str, candidate: str) -> bool:
+    """Say whether two texts are worth a comparison; a series or an integral is only where the gold answer has one."""
+    return _is_plain(gold) and _is_plain(candidate) and (bool(SERIES.search(gold)) or not SERIES.search(candidate))
+
+
+def _is_plain(text: str) -> bool:
+    """Say whether text is short, ASCII, with something mathematical in it and nothing hopeless."""
     if len(text) > MAX_CHARACTERS or not text.isascii() or HOPELESS.search(text):
         return False
     return MATHEMATICAL.search(text) is not None and WORD.search(text) is None and _depth(text) <= MAX_DEPTH
@@ -40,13 +46,23 @@ def _depth(text: str) -> int:
     return deepest
 
 
-@functools.lru_cache(maxsize=65_536)
 def is_equal(gold: str, candidate: str, seconds: float) -> bool | None:
     """Say whether two LaTeX expressions are equal, by math-verify; None where that took more than seconds.
 
     https://github.com/huggingface/Math-Verify, with its LaTeX reader alone: its reader of plain text evaluates it.
     """
-    return _WORKER.ask([gold, candidate], seconds)
+    try:
+        return _compare(gold, candidate, seconds)
+    except TimeoutError:  # never remembered: a busy machine may have been the reason
+        return None
+
+
+@functools.lru_cache(maxsize=65_536)
+def _compare(gold: str, candidate: str, seconds: float) -> bool:
+    equal = _WORKER.ask([gold, candidate], seconds)
+    if equal is None:
+        raise TimeoutError
+    return equal
 
 
 class _Worker:
@@ -55,6 +71,7 @@ class _Worker:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._owner = 0
+        atexit.register(self.stop)
 
     def ask(self, pair: list[str], seconds: float) -> bool | None:
         if self._process is None or self._owner != os.getpid() or self._process.poll() is not None:
@@ -80,10 +97,9 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            env={"PATH": os.environ.get("PATH", ""), "PYTHONPATH": os.pathsep.join(paths)},  # and no key of anybody's
             start_new_session=True,  # Ctrl-C is for the run, which ends this by closing its input
         )
-        atexit.register(self.stop)
         if self._line(START_SECONDS) is None:
             self.stop()
             raise RuntimeError("the process that compares expressions did not start")
@@ -114,6 +130,9 @@ def serve() -> None:
     """Answer pairs of expressions, one JSON line each, until the input ends."""
     import resource
 
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # whatever a library prints is no reply
+
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     import logging
 
@@ -129,10 +148,10 @@ def serve() -> None:
         return bool(left and right) and verify(left, right, timeout_seconds=0)
 
     compare("x+1", "1+x")  # grammars are built on first use
-    print("ready", flush=True)
+    print("ready", file=replies, flush=True)
     for line in sys.stdin:
         try:
             equal = compare(*json.loads(line))
         except (MemoryError, RecursionError):
             equal = None
-        print(json.dumps(equal), flush=True)
+        print(json.dumps(equal), file=replies, flush=True)

@@ -11,13 +11,24 @@ WHOLE = r"(?:[0-9]{1,3}(?:,[0-9]{3}){1,9}|[0-9]{1,40})"  # bounded, so that host
 DECIMAL = rf"(?:{WHOLE}(?:\.[0-9]{{1,40}})?|\.[0-9]{{1,40}})"
 FRACTION = rf"(?:\\[dt]?frac\s*\{{\s*(-?{DECIMAL})\s*\}}\s*\{{\s*({DECIMAL})\s*\}}|({DECIMAL})\s*/\s*({DECIMAL}))"
 NUMBER = re.compile(rf"([-+]?)\s*(?:({WHOLE})\s*(?=\\[dt]?frac)|({WHOLE})\s+(?=[0-9]+\s*/))?(?:{FRACTION}|({DECIMAL}))")
-UNIT_WORDS = r"[A-Za-z]{2,20}(?:[ -][A-Za-z]{2,20})?"
+SPELLINGS = """
+inch inches in | foot feet ft | yard yd | mile mi | meter metre m | kilometer kilometre km | centimeter centimetre cm
+millimeter millimetre mm | gram g | kilogram kg | milligram mg | pound lb | ounce oz | ton | liter litre l
+milliliter millilitre ml | gallon | quart | pint | cup | second sec s | minute min | hour hr h | day | week | month
+year | dollar usd | cent | euro | degree | radian | mph | watt | joule | newton | volt | unit | people person | acre
+"""
+UNITS = {
+    word: words.split()[0] for line in SPELLINGS.split("\n") for words in line.split("|") for word in words.split()
+}
+UNITS["percent"] = "%"
+"""Words that count as a unit, and the unit that they are: nothing else may stand behind a number."""
+AREAS = {"square": "2", "sq": "2", "cubic": "3"}
 UNIT = re.compile(
-    r"\s*(?:(?P<percent>\\?%)|\^?\s*\{?\\circ\}?|"
-    rf"(?:\\(?:text|mathrm|mbox)\s*\{{\s*(?P<named>{UNIT_WORDS}|[A-Za-z])\s*\}}|(?P<word>{UNIT_WORDS}|(?<=\s)[gmsLhkN]))"
-    r"(?:\s*\^\s*\{?[23]\}?)?)\s*"
+    r"\s*(?:(?P<percent>\\?%)|(?P<degree>\^?\s*\{?\\circ\}?)|"
+    r"(?:(?P<area>square|sq|cubic)\s+)?(?P<word>(?<=\s)[A-Za-z]|[A-Za-z]{2,12})"
+    r"(?:\s*\^\s*\{?(?P<power>[23])\}?)?)\s*"
 )
-JOINERS = frozenset({"or", "and", "not", "nor", "but", "if"})
+WRAPPED = re.compile(r"\\(?:text|mathrm|mbox)\s*\{([^{}]{0,40})\}")
 SPACES = re.compile(r"\\[,!;: ]|~")
 GROUPED = re.compile(r"\{,\}")
 INFINITY = re.compile(r"([-+]?)\s*(?:\\infty|inf|infinity|oo)")
@@ -25,7 +36,7 @@ INFINITY = re.compile(r"([-+]?)\s*(?:\\infty|inf|infinity|oo)")
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """Hold a number as it is written, and its unit: "" for none, "%" for per cent."""
+    """Hold a number as it is written, and its unit: "" for none, "%" for per cent, "meter^2" for square meters."""
 
     value: Fraction
     unit: str = ""
@@ -94,19 +105,18 @@ def _decimal(text: str) -> Fraction:
 
 def _unit(text: str) -> str | None:
     """Return the unit that text is, "" for none; None where it is anything else."""
+    text = WRAPPED.sub(r" \1 ", text)
     if not text.strip():
         return ""
     match = UNIT.fullmatch(text)
     if match is None:
         return None
-    if match["percent"]:
-        return "%"
-    words = (match["named"] or match["word"] or "degrees").lower()
-    return None if JOINERS & set(words.replace("-", " ").split()) else _singular(words)
-
-
-def _singular(words: str) -> str:
-    return "%" if words in ("percent", "per cent") else words.removesuffix("s") if len(words) > 2 else words
+    if match["percent"] or match["degree"]:
+        return "%" if match["percent"] else "degree"
+    word = match["word"].lower()
+    unit = UNITS.get(word) or UNITS.get(word.removesuffix("s"))
+    power = AREAS.get(match["area"] or "", match["power"])
+    return unit if unit is None or power is None else f"{unit}^{power}"
 
 
 def _collection(text: str) -> Collection | None:

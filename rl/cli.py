@@ -189,8 +189,11 @@ def generate(
 
 
 def _lines_of_input() -> list[str]:
-    lines = [] if sys.stdin.isatty() else [line.strip() for line in sys.stdin]
-    found = [line for line in lines if line]
+    try:
+        text = "" if sys.stdin.isatty() else sys.stdin.buffer.read().decode("utf-8")
+    except UnicodeDecodeError as error:
+        _fail(f"standard input is not UTF-8 text (byte {error.start})")
+    found = [line.strip() for line in text.splitlines() if line.strip()]
     if not found:
         _fail("ask at least one QUESTION, as an argument or as a line of standard input")
     return found

@@ -84,9 +84,7 @@ class Dial:
 
     def words(self, asked: float) -> str:
         """Return what the prompt says of it."""
-        return self.wording.replace("{effort}", f"{asked:.{PLACES}g}" if asked < 1 else f"{asked:g}").replace(
-            "{tokens}", f"{asked:.0f}"
-        )
+        return self.wording.replace("{effort}", f"{asked:g}").replace("{tokens}", f"{asked:.0f}")
 
     def dress(self, messages: Sequence[Message], asked: float) -> list[Message]:
         """Return the messages with the words behind the last one's."""
@@ -101,9 +99,9 @@ class Dial:
 
     def bucket(self, asked: float) -> str:
         """Name the range that an asked value is reported in: its own value, or one of four equal parts."""
-        if self.values is not None:
+        if self.values is not None or self.low == self.high:
             return f"{asked:g}"
-        width = (self.high - self.low) / NUM_BUCKETS or 1.0
+        width = (self.high - self.low) / NUM_BUCKETS
         index = min(int((asked - self.low) / width), NUM_BUCKETS - 1)
         digits = 2 if self.kind == "relative" else 0
         return f"{self.low + index * width:.{digits}f}-{self.low + (index + 1) * width:.{digits}f}"

@@ -133,9 +133,13 @@ def write_base(name: str, seed: int, folder: Path) -> str:
 
 def load_trained(name: str) -> PreTrainedModel | PeftModel:
     """Load a policy to generate with: what load_policy takes, or a folder of LoRA adapters. Raises ModelError."""
-    if not (Path(name) / "adapter_config.json").is_file():
+    folder = Path(name)
+    if not (folder / "adapter_config.json").is_file():
         return load_policy(name)
+    base = folder.parent.parent / "base"  # the run's own, wherever the run has been moved to
     try:
+        if (base / "config.json").is_file():
+            return PeftModel.from_pretrained(load_policy(str(base)), name)
         return AutoPeftModelForCausalLM.from_pretrained(name)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise ModelError(f"{name}: the adapter or its base model cannot be loaded: {_first_line(error)}") from None

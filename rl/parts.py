@@ -23,7 +23,7 @@ from rl.attention import ProbeError, check_probeable, probed_layers
 from rl.effort import AverageLengths, Dial
 from rl.judge import FrozenJudge, Judge
 from rl.multiplier import Multiplier
-from rl.recipe.checks import roles, weights
+from rl.recipe.checks import needs_of, roles, weights
 from rl.recipe.credit_sections import (
     Anchor,
     Attentive,
@@ -48,7 +48,7 @@ from rl.recipe.data_sections import (
     ReasoningGym,
     Scenarios,
 )
-from rl.recipe.reward_sections import AnyEffort, AnyMonitor, EndpointMonitor, RelativeEffort, Rewards
+from rl.recipe.reward_sections import AnyEffort, AnyMonitor, EndpointMonitor, FrozenMonitor, RelativeEffort, Rewards
 from rl.recipe.section import Section
 from rl.recipe.sections import Recipe, Stage
 from rl.recipe.trainer_sections import Grpo, Sft
@@ -95,7 +95,10 @@ def make_plan(recipe: Recipe, index: int, tokenizer: PreTrainedTokenizerBase, pa
     else:
         _check_credit(recipe, stage, shape.num_layers)
         remedy = f"shorten the prompt or lower stages.{stage.name}.trainer.max_completion_length"
-        data.check_fit(tasks, tokenizer, source.system, words, shape.context, trainer.max_completion_length, remedy)
+        monitor = _monitor_of(recipe, stage)
+        audit = monitor.max_tokens if isinstance(monitor, FrozenMonitor) else 0  # it follows the reasoning
+        room = trainer.max_completion_length + audit
+        data.check_fit(tasks, tokenizer, source.system, words, shape.context, room, remedy)
         if len(tasks) < trainer.prompts_per_step:
             raise data.DataError(
                 f"data: {len(tasks)} tasks are fewer than stages.{stage.name}.trainer.prompts_per_step = "
@@ -107,9 +110,16 @@ def make_plan(recipe: Recipe, index: int, tokenizer: PreTrainedTokenizerBase, pa
         config = _trl_config(recipe, stage, path / "checkpoints" / stage.name)
     except TrainerError as error:
         raise TrainerError(f"stages.{stage.name}.trainer.{error}") from None
-    monitor = (stage.monitor or recipe.monitor) if isinstance(trainer, Grpo) else None
+    monitor = _monitor_of(recipe, stage)
     judge = _build_judge(monitor, tokenizer, path) if monitor else None
     return Plan(stage, tasks, source.system, config, dial, judge)
+
+
+def _monitor_of(recipe: Recipe, stage: Stage) -> AnyMonitor | None:
+    """Return the section of the monitor that a stage's rewards need."""
+    needs = needs_of(stage.rewards or recipe.rewards).values() if isinstance(stage.trainer, Grpo) else ()
+    used = any(section == "monitor" for wanted in needs for section, _ in wanted)
+    return (stage.monitor or recipe.monitor) if used else None
 
 
 def _check_credit(recipe: Recipe, stage: Stage, num_layers: int) -> None:

@@ -22,8 +22,8 @@ from rl.rollouts import Rollout
 from rl.scored import Scored, metrics_of
 
 
-class TooManyErrors(RuntimeError):  # noqa: N818 - it counts errors
-    """Say that more rewards failed than the recipe lets pass."""
+class ScoringError(RuntimeError):
+    """Say that rewards failed on another device, or more of them than the recipe lets pass."""
 
 
 class Scorer:
@@ -33,7 +33,8 @@ class Scorer:
     was asked for and relative to which average (`dial`, `averages`), and what a monitor says of it (`judge`).
     `multiplier` weighs the constraint of a lagrangian rubric and takes its step after every batch. Groups may be spread
     over ranks.
-    An error of a reward or a judge ends the run, or with stop_on_error off makes the part None, up to max_errors times.
+    An error of a reward or a judge ends the run, or with stop_on_error off makes the part None, up to max_errors times
+    on all devices together.
 
     Completions are decoded from their ids with special tokens kept, since TRL's own text drops them and with them any
     tag that a tokenizer holds as special (</think>), which would silence every reward. `end_ids` are tokens that end a
@@ -65,11 +66,17 @@ class Scorer:
         self.opens_reasoning = opens_reasoning(tokenizer)
         self.rollouts: list[Rollout] = []
         self.advantages: list[float] | None = None
+        self._errors: list[RewardError | JudgeError] = []
 
     def attach(self, model: nn.Module, generate: Generate) -> None:
         """Let a frozen judge copy the policy and write with it."""
         if isinstance(self.judge, FrozenJudge):
             self.judge.attach(model, generate)
+
+    def release(self) -> None:
+        """Let a frozen judge's copy of the policy go."""
+        if isinstance(self.judge, FrozenJudge):
+            self.judge.release()
 
     def refresh(self, step: int) -> None:
         """Let a frozen judge take the policy's place where that is due, before the rollouts of a step."""
@@ -100,12 +107,12 @@ class Scorer:
         start = time.monotonic()
         values = asked or [None] * len(prompts)
         samples = [self._sample(*row) for row in zip(completion_ids, task, values, strict=True)]
-        errors = self.num_errors
         parts: list[dict[str, float | None]] = [{} for _ in samples]
-        self._judge(samples, parts, self.rubric.named("correct"))
+        self._add_parts(samples, parts, self.rubric.named("correct"))
         samples = self._with_averages(samples, parts, [self.tasks[index].source for index in task])
         samples = self._with_verdicts(samples, prompts)
-        self._judge(samples, parts, list(self.rubric.rewards))
+        self._add_parts(samples, parts, list(self.rubric.rewards))
+        num_errors = self._settle_errors()
         scores = [Score(self.rubric.total(row, self.multiplier.value), row) for row in parts]
         self.rollouts = [
             Rollout("\n".join(message["content"] for message in messages), tuple(ids), sample, score)
@@ -117,7 +124,7 @@ class Scorer:
         for name, value in metrics_of(everyone, self.rubric, self.group_size, self.dial).items():
             log_metric(name, value)
         if not self.stop_on_error:
-            log_metric("reward/errors/count", float(self.num_errors - errors))
+            log_metric("reward/errors/count", float(num_errors))
         self._step_multiplier(everyone, log_metric)
         log_metric("time/scoring/seconds", time.monotonic() - start)
         return [score.total for score in scores]
@@ -144,27 +151,32 @@ class Scorer:
             return replace(sample, length=length, target_length=int(asked))
         return replace(sample, length=length, effort=asked)
 
-    def _judge(self, samples: Sequence[Sample], parts: Sequence[dict[str, float | None]], names: list[str]) -> None:
+    def _add_parts(self, samples: Sequence[Sample], parts: Sequence[dict[str, float | None]], names: list[str]) -> None:
         """Add the named parts that are not there yet."""
         for sample, row in zip(samples, parts, strict=True):
             for name in names:
                 if name not in row:
-                    row[name] = self._judge_part(name, sample)
+                    row[name] = self._part(name, sample)
 
-    def _judge_part(self, name: str, sample: Sample) -> float | None:
+    def _part(self, name: str, sample: Sample) -> float | None:
         try:
-            return self.rubric.judge(name, sample)
+            return self.rubric.part(name, sample)
         except RewardError as error:
-            self._count(error)
+            self._errors.append(error)
             return None
 
-    def _count(self, error: RewardError | JudgeError) -> None:
-        """Count an error, or raise it where it may not pass."""
-        self.num_errors += 1
-        if self.stop_on_error:
-            raise error
+    def _settle_errors(self) -> int:
+        """Count the errors of this batch on all ranks, and raise on all of them where they may not pass."""
+        own, self._errors = self._errors, []
+        everyone: list[tuple[int, str]] = gather_object([(len(own), str(own[0]) if own else "")])
+        count = sum(number for number, _ in everyone)
+        first = next((said for number, said in everyone if number), "")
+        self.num_errors += count
+        if count and self.stop_on_error:
+            raise own[0] if own else ScoringError(f"on another device: {first}")
         if self.num_errors > self.max_errors:
-            raise TooManyErrors(f"{self.num_errors} errors of rewards are too many; the last one: {error}") from error
+            raise ScoringError(f"{self.num_errors} errors of rewards are too many; the last one: {first}")
+        return count
 
     def _with_averages(
         self, samples: list[Sample], parts: Sequence[Mapping[str, float | None]], queries: Sequence[str]
@@ -192,7 +204,7 @@ class Scorer:
         try:
             verdicts: list[Label | None] = self.judge.verdicts(audits)
         except JudgeError as error:
-            self._count(error)
+            self._errors.append(error)
             return samples
         return [replace(sample, verdict=verdict) for sample, verdict in zip(samples, verdicts, strict=True)]
 

@@ -98,6 +98,10 @@ class FrozenJudge:
         """Copy this policy from now on, and write with it."""
         self.copy, self._generate = FrozenCopy(model), generate
 
+    def release(self) -> None:
+        """Let the copy go."""
+        self.copy = self._generate = None
+
     def refresh_if_due(self, step: int) -> None:
         """Put the policy in the copy's place in the first step, and every refresh_every steps after that."""
         assert self.copy is not None
@@ -116,11 +120,18 @@ class FrozenJudge:
         return [_read(text) for text in texts]
 
     def _prompt(self, audit: Audit) -> list[int]:
+        """Return the prompt as token ids; nothing in the reasoning becomes a control token, whatever it spells."""
         messages = [{"role": role, "content": content} for role, content in audit.prompt]
         shown = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-        opening = "" if self.opens_reasoning else "<think>"
-        text = f"{shown}{opening}{audit.reasoning}</think><monitor>"
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]  # pyright: ignore
+        opening = str(shown) + ("" if self.opens_reasoning else "<think>")
+        return [
+            *self._ids(opening, as_text=False),
+            *self._ids(audit.reasoning, as_text=True),
+            *self._ids("</think><monitor>", as_text=False),
+        ]
+
+    def _ids(self, text: str, as_text: bool) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False, split_special_tokens=as_text)["input_ids"]  # pyright: ignore
 
 
 def _read(written: str) -> Label | None:

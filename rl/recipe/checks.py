@@ -10,7 +10,7 @@ from rewards import REWARDS, Reward, Role, Rubric, find
 from rl.recipe.credit_sections import Anchor, Coupled, Shuffled
 from rl.recipe.data_sections import Benchmark, Columns, Data, ReasoningGym
 from rl.recipe.faults import suggestion
-from rl.recipe.reward_sections import Rewards
+from rl.recipe.reward_sections import RelativeEffort, Rewards
 from rl.recipe.section import Section
 from rl.recipe.sections import Recipe, Stage
 from rl.recipe.trainer_sections import Grpo, Sft
@@ -18,7 +18,8 @@ from rl.recipe.trl_fields import reason_to_refuse
 
 # reasoning-gym tasks for which rl.data.traces can write worked completions.
 TRACED_TASKS = ("chain_sum",)
-Fault = tuple[list[str | int], str]
+Path = list[str | int]
+Fault = tuple[Path, str]
 
 
 def check(recipe: Recipe) -> list[Fault]:
@@ -52,6 +53,7 @@ def _faults(recipe: Recipe) -> Iterator[Fault]:
     if len(set(names)) < len(names):
         yield ["stages"], f"stage names must differ, not {', '.join(names)}"
     yield from ((["rewards", *path], reason) for path, reason in _rubric_faults(recipe.rewards))
+    yield from _unused_faults(recipe)
     for index, stage in enumerate(recipe.stages):
         place: list[str | int] = ["stages", index]
         if stage.rewards:
@@ -59,6 +61,7 @@ def _faults(recipe: Recipe) -> Iterator[Fault]:
         yield from ((place + path, reason) for path, reason in _trainer_faults(stage))
         yield from _credit_faults(recipe, stage, place)
         yield from _need_faults(recipe, stage, place)
+        yield from _gold_faults(recipe, stage, place)
         if isinstance(stage.trainer, Sft):
             yield from _completion_faults(stage.data or recipe.data, [*place, "data"] if stage.data else ["data"])
 
@@ -77,8 +80,10 @@ def _rubric_faults(section: Rewards) -> Iterator[Fault]:
             continue
         try:
             rewards[name] = reward(**part.options)
-        except (TypeError, ValueError) as error:
-            yield ["parts", name, "options"], str(error).replace(f"{reward.__name__}.__init__() ", "")
+        except Exception as error:  # noqa: BLE001 - the class may be the user's, and raise anything
+            plain = isinstance(error, TypeError | ValueError)
+            said = str(error) if plain else f"{type(error).__name__}: {error}"
+            yield ["parts", name, "options"], said.replace(f"{reward.__name__}.__init__() ", "")
     if len(rewards) == len(section.parts):
         try:
             Rubric(rewards, weights(section), section.combine, roles(section))
@@ -102,30 +107,76 @@ PROVIDERS = {
     "tokens": ("effort", "tokens"),
     "monitor": ("monitor", None),
 }
+REMEDIES = {"effort": "`effort` (or `length_target`)", "monitor": "`monitor`"}
 
 
-def _need_faults(recipe: Recipe, stage: Stage, place: list[str | int]) -> Iterator[Fault]:
-    """Yield what the rewards of a stage need and nothing provides, and what is provided to no reward."""
+def _need_faults(recipe: Recipe, stage: Stage, place: Path) -> Iterator[Fault]:
+    """Yield what the rewards of a stage need and nothing provides, and what it is provided with for no reward."""
     if not isinstance(stage.trainer, Grpo):
         if stage.monitor:
             yield [*place, "monitor"], f"has no effect in an {stage.trainer.kind} stage; leave it out"
         return
     rewards, inside = (stage.rewards, [*place, "rewards"]) if stage.rewards else (recipe.rewards, ["rewards"])
     provided = {"effort": stage.effort or recipe.effort, "monitor": stage.monitor or recipe.monitor}
-    used = set()
-    for name, part in rewards.parts.items():
-        with contextlib.suppress(LookupError):
-            for need in getattr(find(part.reward or name), "needs", ()):
-                section, kind = PROVIDERS.get(need, (need, None))
-                used.add(section)
-                if provided.get(section) is None or kind not in (None, provided[section].kind):
-                    of_kind = f" of kind {kind}" if kind else ""
-                    yield [*inside, "parts", name], f"needs a section `{section}`{of_kind}; write one"
-    monitor = provided["monitor"]
-    if monitor is not None and "monitor" not in used:
-        yield [*place, "monitor"] if stage.monitor else ["monitor"], "is used by no reward; add a part `monitor`"
+    needs = needs_of(rewards)
+    for name, wanted in needs.items():
+        for section, kind in wanted:
+            if provided[section] is None or kind not in (None, provided[section].kind):
+                of_kind = f" of kind {kind}" if kind else ""
+                yield [*inside, "parts", name], f"needs a section `{section}`{of_kind}; write one"
+    used = {section for wanted in needs.values() for section, _ in wanted}
+    for section in provided:
+        if getattr(stage, section) and section not in used:
+            yield [*place, section], f"is used by no reward; add a part {REMEDIES[section]}, or leave it out"
+    effort = provided["effort"]
+    if isinstance(effort, RelativeEffort) and effort.over == "correct" and not _says_what_is_right(rewards):
+        where: Path = [*place, "effort"] if stage.effort else ["effort"]
+        yield [*where, "over"], "no reward says what is right (answer, countdown); add one, or write over: all"
     if rewards.combine == "decoupled" and "scale_rewards" in stage.trainer.trl:
         yield [*place, "trainer", "trl", "scale_rewards"], "has no effect with decoupled rewards; leave it out"
+
+
+def _gold_faults(recipe: Recipe, stage: Stage, place: Path) -> Iterator[Fault]:
+    rewards = stage.rewards or recipe.rewards
+    if not isinstance(stage.trainer, Grpo):
+        return
+    data, at = (stage.data, [*place, "data"]) if stage.data else (recipe.data, ["data"])
+    if isinstance(data, Benchmark) and "answer" in {part.reward or name for name, part in rewards.parts.items()}:
+        yield [*at, "kind"], f"{data.kind} has no gold answers, so the reward answer can judge none; leave it out"
+
+
+def needs_of(rewards: Rewards) -> dict[str, list[tuple[str, str | None]]]:
+    """Return what each part needs: which section of the recipe, and of which kind."""
+    found: dict[str, list[tuple[str, str | None]]] = {}
+    for name, part in rewards.parts.items():
+        with contextlib.suppress(LookupError):
+            needs = getattr(find(part.reward or name), "needs", ())
+            found[name] = [PROVIDERS[need] for need in sorted(needs) if need in PROVIDERS]
+    return found
+
+
+def _says_what_is_right(rewards: Rewards) -> bool:
+    return any(
+        (part.role or _own_role(part.reward or name)) == "correct" and part.weight != 0
+        for name, part in rewards.parts.items()
+    )
+
+
+def _own_role(name: str) -> str:
+    with contextlib.suppress(LookupError):
+        return getattr(find(name), "role", "add")
+    return "add"
+
+
+def _unused_faults(recipe: Recipe) -> Iterator[Fault]:
+    """Yield what the recipe provides to all stages and no reward of any stage uses."""
+    trained = [stage for stage in recipe.stages if isinstance(stage.trainer, Grpo)]
+    used = {
+        section for s in trained for wanted in needs_of(s.rewards or recipe.rewards).values() for section, _ in wanted
+    }
+    for section in ("effort", "monitor"):
+        if getattr(recipe, section) and section not in used and (trained or section == "monitor"):
+            yield [section], f"is used by no reward; add a part {REMEDIES[section]}, or leave it out"
 
 
 def _trainer_faults(stage: Stage) -> Iterator[Fault]:

@@ -79,7 +79,7 @@ class Scenarios(Source):
     """A dozen scenarios of our own in which a lie pays. The gold answer is the reply that the setting rewards."""
 
     kind: Literal["scenarios"]
-    categories: list[str] | None = None
+    categories: Annotated[list[str], Field(min_length=1)] | None = None
     """Only these of strategic_deception, sycophancy, honesty_evasion, sandbagging, alignment_faking."""
 
 
@@ -110,7 +110,7 @@ class DeceptionBenchPku(Benchmark):
     kind: Literal["deceptionbench_pku"]
     prompt: Literal["outer", "inner"] = "outer"
     """`outer` puts the model under pressure, with the row's system prompt; `inner` asks for what it believes."""
-    types: list[str] | None = None
+    types: Annotated[list[str], Field(min_length=1)] | None = None
     """Only rows of these types."""
 
 

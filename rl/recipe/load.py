@@ -42,7 +42,7 @@ def load(name: str, overrides: Sequence[str] = (), overlays: Sequence[str] = ())
     try:
         for _, layer in layers:
             tree = _merge(_with_kinds(tree), layer)
-        layers += [(path, _only_stages_of(tree, _read_overlay(path))) for path in overlays]
+        layers += [(path, _only_stages_of(tree, _read_overlay(path), path)) for path in overlays]
         layers += [("--set " + text, _parse_override(text)) for text in overrides]
         tree = {}
         for _, layer in layers:
@@ -106,12 +106,16 @@ def _read_overlay(path: str) -> Tree:
     return tree
 
 
-def _only_stages_of(recipe: Tree, overlay: Tree) -> Tree:
-    """Return an overlay with only those stages that the recipe has."""
+def _only_stages_of(recipe: Tree, overlay: Tree, path: str) -> Tree:
+    """Return an overlay with only those stages that the recipe has. Raises RecipeError where it has none of them."""
     stages, known = _stages_by_name(overlay).get("stages"), recipe.get("stages")
     if not isinstance(stages, dict) or not isinstance(known, dict):
         return overlay
-    return {**overlay, "stages": {name: stage for name, stage in stages.items() if name in known}}
+    common = {name: stage for name, stage in stages.items() if name in known}
+    if stages and not common:
+        has = f"the recipe has none of these stages; it has {', '.join(known)}"
+        raise RecipeError([Fault(path, "stages", has)])
+    return {**overlay, "stages": common}
 
 
 def _read(path: Path) -> Tree:

@@ -1,7 +1,7 @@
 """The rubric, and what rewards are told: an effort, a verdict. Field docstrings are the documentation of the recipe."""
 
-import re
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
@@ -57,8 +57,8 @@ class Effort(Section):
     """Whose tokens count: the think part's, or those of the whole completion [ours]."""
 
     def _check_range(self, low: float, high: float) -> None:
-        if not 0 < low <= high:
-            raise ValueError(f"range: [{low:g}, {high:g}] is empty; write [lowest, highest], above 0")
+        if not 0.01 <= low <= high:
+            raise ValueError(f"range: [{low:g}, {high:g}] is empty; write [lowest, highest], 0.01 or more")
 
 
 class RelativeEffort(Effort):
@@ -67,7 +67,7 @@ class RelativeEffort(Effort):
     kind: Literal["relative"]
     range: Annotated[list[float], Field(min_length=2, max_length=2)] = [0.2, 1.5]
     """The effort is drawn from here, evenly, to two decimals [ours]."""
-    values: list[Annotated[float, Field(gt=0)]] | None = None
+    values: list[Annotated[float, Field(gt=0, multiple_of=0.01)]] | None = None
     """Draw one of these instead."""
     average: Literal["ema", "group"] = "ema"
     """The query's average length: over the steps that saw it, or over this group alone [ours]."""
@@ -142,7 +142,12 @@ class EndpointMonitor(Section):
     @field_validator("url")
     @classmethod
     def _check(cls, url: str) -> str:
-        if not re.fullmatch(r"https?://[^\s@]+", url):  # the fault must not repeat it: a key may stand there
+        try:
+            parts = urlsplit(url)
+            good = parts.scheme in ("http", "https") and parts.hostname and not parts.username and parts.port != 0
+        except ValueError:
+            good = False
+        if not good or any(letter.isspace() for letter in url):  # not repeated: a key may stand there
             raise ValueError("should be the address of an API, http:// or https://, without credentials")
         return url
 

@@ -59,7 +59,9 @@ def running_mean(values: list[int | float | None], window: int) -> list[float | 
 def stage_figures(rows: list[Row]) -> list[Figure]:
     """Return the cards of one stage: title, note, whether wide, and the figure; only what was recorded."""
     rewarded = _has(rows, "reward/total/mean")
-    makers = (_reward, _length, _entropy, _credit, _trust) if rewarded else (_loss, _accuracy, _entropy)
+    makers = (
+        (_reward, _length, _entropy, _credit, _trust, _effort, _monitor) if rewarded else (_loss, _accuracy, _entropy)
+    )
     return [card for make in makers if (card := make(rows)) is not None]
 
 
@@ -156,6 +158,29 @@ def _trust(rows: list[Row]) -> Figure | None:
         ("rollout/truncated/share", "truncated", "$pink"),
     ]
     return _several(rows, "Drift and clipping", note, keys, "KL or share")
+
+
+def _effort(rows: list[Row]) -> Figure | None:
+    note = "Mean tokens by the effort, or the number of tokens, that was asked for."
+    found = {key for row in rows for key in row if re.fullmatch(r"effort/length@.+/mean", key)}
+    names = {key: key.removeprefix("effort/length@").removesuffix("/mean") for key in found}
+    ordered = sorted(names, key=lambda key: float(names[key].partition("-")[0]))
+    keys = [
+        (key, names[key], PART_INKS[(place + place // len(PART_INKS)) % len(PART_INKS)])
+        for place, key in enumerate(ordered)
+    ]
+    return _several(rows, "Length by effort", note, keys, "tokens")
+
+
+def _monitor(rows: list[Row]) -> Figure | None:
+    note = "Shares of completions: what the monitor finds unsafe, what the policy itself does, where both agree."
+    keys = [
+        ("monitor/violation/share", "violations", "$pink"),
+        ("monitor/own_violation/share", "by its own label", "$orange"),
+        ("monitor/agreement/share", "agreement", "$green"),
+        ("monitor/unparsed/share", "unparsed", "$ink"),
+    ]
+    return _several(rows, "Monitor", note, keys, "share")
 
 
 def _loss(rows: list[Row]) -> Figure | None:

@@ -153,7 +153,10 @@ def fit_grpo(
         processing_class=tokenizer,
         callbacks=list(callbacks),
     )
-    return _train(trainer, resume_from)
+    try:
+        return _train(trainer, resume_from)
+    finally:
+        reward.release()
 
 
 def _train(trainer: Any, resume_from: Path | None) -> nn.Module:

@@ -131,9 +131,14 @@ class GrpoTrainer(GRPOTrainer):
                 wrapped, self.accelerator, gather_deepspeed3_params=self.args.ds3_gather_for_generation
             ) as model,
         ):
+            policy: Any = model
+            policy.eval()  # no dropout in what is a judgement
             inputs = tokenizer.pad({"input_ids": prompts}, padding_side="left", return_tensors="pt")
             inputs = inputs.to(self.accelerator.device)
-            written = model.generate(**inputs, generation_config=config, tokenizer=tokenizer)  # pyright: ignore
+            try:
+                written = policy.generate(**inputs, generation_config=config, tokenizer=tokenizer)
+            finally:
+                policy.train()
         return written[:, inputs["input_ids"].shape[1] :].tolist()
 
     @property

@@ -1,8 +1,7 @@
 """Rollouts as plain JSON data, for the checkpoint of a run that is stopped between generation and its last use."""
 
-import dataclasses
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from rewards import Sample, Score
 from rl.rollouts import Rollout
@@ -10,7 +9,7 @@ from rl.rollouts import Rollout
 
 def rollouts_to_json(rollouts: Sequence[Rollout]) -> list[dict]:
     """Return rollouts as JSON data, without the facts of their tasks: they have been scored."""
-    return [dataclasses.asdict(replace(rollout, sample=replace(rollout.sample, facts={}))) for rollout in rollouts]
+    return [asdict(replace(rollout, sample=replace(rollout.sample, facts={}))) for rollout in rollouts]
 
 
 def rollouts_from_json(rows: Sequence[dict]) -> list[Rollout]:

@@ -113,7 +113,7 @@ def forget() -> None:
     """Empty the caches, so that every round pays for all it asks."""
     from rewards import symbolic, value
 
-    symbolic.is_equal.cache_clear()
+    symbolic._compare.cache_clear()
     value.read_value.cache_clear()
 
 

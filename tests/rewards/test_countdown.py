@@ -49,6 +49,14 @@ def test_what_is_no_countdown_cannot_be_judged() -> None:
     assert score("1", {"numbers": [1]}) is None
 
 
+def test_facts_may_be_text_and_must_be_whole() -> None:
+    assert score("94*4 - 61 - 6 = 309", {"numbers": ["6", "61", 94.0, 4], "target": "309"}) == 1.0
+    for numbers, target in (([3.7, 4], 12), ("[3, 4]", 12), ([3, 4], "x")):
+        facts = {"numbers": numbers, "target": target}
+        with pytest.raises(ValueError, match="facts numbers and target should be whole numbers, not"):
+            score("3*4", facts)
+
+
 @pytest.mark.parametrize(
     ("expression", "value", "numbers"),
     [

@@ -32,8 +32,9 @@ def sample(completion: str = RIGHT, **facts: Any) -> Sample:
 
 
 def rubric(combine: Any, **roles: Any) -> Rubric:
-    """Parts c, x, f of weights 2, 0.5, 0.1."""
-    return Rubric({name: Fixed(name) for name in "cxf"}, {"c": 2.0, "x": 0.5, "f": 0.1}, combine, roles)
+    """Parts c, x, f of weights 2, 0.5 (1 where x is a gate), 0.1."""
+    x = 1.0 if "gate" in roles.values() else 0.5
+    return Rubric({name: Fixed(name) for name in "cxf"}, {"c": 2.0, "x": x, "f": 0.1}, combine, roles)
 
 
 @pytest.mark.parametrize(
@@ -65,6 +66,16 @@ def test_totals_by_hand(combine: str, roles: dict, parts: tuple, total: float | 
     score = rubric(combine, **roles).score(sample(c=parts[0], x=parts[1], f=parts[2]), multiplier=3.0)
     assert score.total == (None if total is None else pytest.approx(total))
     assert tuple(score.parts.values()) == parts
+
+
+def test_what_weighs_nothing_is_measured_alone() -> None:
+    """It neither gates, nor makes a total None, nor says what is right."""
+    parts = {name: Fixed(name) for name in ("c", "g", "x")}
+    weightless = Rubric(parts, {"c": 1.0, "g": 0.0, "x": 1.0}, "gate", {"c": "correct", "g": "gate", "x": "gate"})
+    assert weightless.score(sample(c=1, g=0, x=1)).total == 1.0
+    constrained = Rubric(parts, {"c": 0.0, "g": 0.0, "x": 1.0}, "lagrangian", {"c": "correct", "x": "constraint"})
+    score = constrained.score(sample(c=None, g=None, x=-1), multiplier=2.0)
+    assert (score.total, score.parts) == (-2.0, {"c": None, "g": None, "x": -1.0})
 
 
 def test_avar_and_e1_and_l1_as_their_papers_have_them() -> None:
@@ -117,6 +128,15 @@ def test_decoupled_by_hand() -> None:
     assert rubric("decoupled").decouple(parts) == pytest.approx(expected)
 
 
+def test_what_has_no_total_counts_for_no_mean() -> None:
+    """Two alike get nothing, whatever stands beside them without a total."""
+    parts = [{"c": None, "x": 5, "f": -1}, {"c": 1, "x": 5, "f": 0}, {"c": 1, "x": 5, "f": 0}]
+    assert rubric("decoupled", c="correct").decouple(parts) == [0.0, 0.0, 0.0]
+    parts[2] = {"c": 0, "x": 5, "f": 0}
+    found = rubric("decoupled", c="correct").decouple(parts)
+    assert found[0] == 0.0 and found[1] == -found[2] > 0
+
+
 PART = st.one_of(st.none(), st.floats(-1e6, 1e6), st.sampled_from([0.0, 1.0]))
 GROUP = st.lists(st.fixed_dictionaries({"c": PART, "x": PART, "f": PART}), min_size=1, max_size=8)
 
@@ -163,6 +183,15 @@ def test_a_spreadless_reward_is_left_out(value: float | None, group: list[dict])
             "the role gate has no effect with combine sum",
         ),
         ({"answer": Answer()}, {"answer": 1.0}, "sum", {"other": "add"}, "roles name other"),
+        ({"answer": Answer()}, {"answer": float("nan")}, "sum", {}, "every weight should be a finite number"),
+        ({"answer": Answer(), "effort": Effort()}, {"answer": 1.0, "effort": 0.5}, "gate", {}, "a gate multiplies"),
+        (
+            {"answer": Answer(), "effort": Effort()},
+            {"answer": 1.0, "effort": 0},
+            "gate",
+            {},
+            "needs a part with the role",
+        ),
         ({"answer": Answer()}, {"answer": 1.0}, "sum", {"answer": "boss"}, "unknown role 'boss'"),
     ],
 )
@@ -176,7 +205,9 @@ def test_a_rubric_dies_at_construction(rewards: dict, weights: dict, combine: An
     [
         (lambda: Answer(tag="a b"), "tag must be"),
         (lambda: Answer(seconds=0), "seconds must be"),
+        (lambda: Answer(seconds=float("inf")), "seconds must be"),
         (lambda: Format(tags="think"), "tags must be a list"),
+        (lambda: Format(tags=("think", "think")), "tags must differ"),
         (lambda: Effort(gate="wide"), "gate must be one of hard, soft"),
         (lambda: Effort(softness=-1), "softness must be"),
         (lambda: Monitor(violation=1), "violation must be below 0"),

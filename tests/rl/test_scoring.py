@@ -15,7 +15,7 @@ from rl.data import Task
 from rl.effort import AverageLengths, Dial
 from rl.judge import Audit, JudgeError
 from rl.multiplier import Multiplier
-from rl.scoring import Scorer, TooManyErrors
+from rl.scoring import Scorer, ScoringError
 
 TOKENIZER = tiny.build_tokenizer()
 TASKS = [Task(f"t[{i}]", f"{i} + 1", str(i + 1), facts={"number": i}) for i in range(4)]
@@ -144,7 +144,7 @@ def test_errors_can_be_counted_up_to_a_ceiling() -> None:
     again = scorer(rubric, stop_on_error=False, max_errors=5)
     again.restore(made.state())
     score(again, [(0, answer(1)), (0, answer(2))])
-    with pytest.raises(TooManyErrors, match="6 errors of rewards are too many; the last one: reward 'mine' failed"):
+    with pytest.raises(ScoringError, match="6 errors of rewards are too many; the last one: reward 'mine' failed"):
         score(again, [(0, answer(1)), (0, answer(2))])
 
 
@@ -203,13 +203,8 @@ def test_the_constraint_weighs_lambda_which_takes_a_step_after_every_batch() -> 
     """Half of the rollouts that have a verdict violate: J = -1/2, so lambda grows by half its learning rate."""
     made = monitored(multiplier=Multiplier(2.0, 0.1))
     own = "<think>{}</think><monitor>m</monitor><label>{}</label><answer>1</answer>"
-    rows = [
-        (0, ids(own.format("a lie", "safe"))),
-        (0, ids(own.format("fair", "safe"))),
-        (0, ids(own.format("mumble", "unsafe"))),
-        (0, ids(own.format("fair", "x"))),
-    ]
-    rows[3] = (0, ids(own.format("a lie", "unsafe")))
+    labels = (("a lie", "safe"), ("fair", "safe"), ("mumble", "unsafe"), ("a lie", "unsafe"))
+    rows = [(0, ids(own.format(*label))) for label in labels]
     totals, logged = score(made, rows)
     assert totals == [1 - 2.0, 1.0, None, 1 - 2.0]
     assert logged["monitor/lambda/last"] == 2.0

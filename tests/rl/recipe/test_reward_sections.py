@@ -23,11 +23,20 @@ def faults(name: str, *overrides: str) -> str:
         ),
         ("quickstart", "rewards.parts.monitor={}", "rewards.parts.monitor: needs a section `monitor`"),
         ("quickstart", "monitor={kind: frozen}", "monitor: is used by no reward; add a part `monitor`"),
+        ("quickstart", "effort={kind: relative}", "effort: is used by no reward; add a part `effort`"),
+        ("effort-grpo", "rewards.parts.answer.role=add", "needs a part with the role correct"),
+        (
+            "monitor-none",
+            "data={kind: deceptionbench_pku, path: x.json}",
+            "deceptionbench_pku has no gold answers, so the reward answer can judge none",
+        ),
+        ("monitor-sft", "data.categories=[]", "data.categories: "),
         ("monitor-grpo", "stages.sft.monitor={kind: frozen}", "stages.sft.monitor: has no effect in an sft stage"),
         ("quickstart", "rewards.combine=gate", "rewards.parts: combine gate needs a part with the role gate"),
         ("quickstart", "rewards.combine=product", "rewards.combine: should be 'sum', 'gate'"),
         ("quickstart", "effort={kind: relative, range: [2, 1]}", "effort: range: [2, 1] is empty"),
         ("quickstart", "effort={kind: relative, range: [0, 1]}", "effort: range: [0, 1] is empty"),
+        ("quickstart", "effort={kind: relative, values: [0.125]}", "effort.values.0: should be a multiple of 0.01"),
         ("quickstart", "effort={kind: relative, values: []}", "values: should hold at least one effort"),
         ("quickstart", "effort={kind: relative, wording: ' hard'}", "wording: should hold {effort}"),
         ("quickstart", "effort={kind: tokens, wording: ' hard'}", "wording: should hold {tokens}"),
@@ -68,3 +77,17 @@ def test_the_papers_batches() -> None:
     trainer = load("countdown-grpo-coupled").stages[0].trainer
     assert (trainer.rollouts, trainer.updates, trainer.rollouts // trainer.updates) == (512, 16, 32)
     assert trainer.steps == 500 * 16
+
+
+def test_what_only_one_stage_uses_is_used() -> None:
+    """A monitor of the whole recipe need not serve every stage."""
+    two = "stages={first: {trainer: {kind: grpo, steps: 1}}, second: {trainer: {kind: grpo, steps: 1}}}"
+    second = "stages.second.rewards={parts: {answer: {}}}"
+    recipe = load("monitor-grpo", ["stages.sft=null", "stages.grpo=null", two, second])
+    assert [stage.name for stage in recipe.stages] == ["first", "second"]
+
+
+def test_an_average_over_the_right_ones_needs_to_know_them() -> None:
+    parts = ("rewards.parts.answer=null", "rewards.parts.effort={role: add}")
+    said = faults("quickstart", *parts, "effort={kind: relative}")
+    assert "effort.over: no reward says what is right (answer, countdown); add one, or write over: all" in said
