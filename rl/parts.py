@@ -1,6 +1,6 @@
 """From a recipe's sections to what they describe: tasks, models, rubrics, credit, TRL's recipe.
 
-With rl.run the only code that reads recipe sections; everything below takes plain keyword arguments.
+With rl.run and rl.sourcing the only code that reads recipe sections; everything below takes plain keyword arguments.
 """
 
 import functools
@@ -36,23 +36,12 @@ from rl.recipe.credit_sections import (
     Uniform,
     UniformGain,
 )
-from rl.recipe.data_sections import (
-    Benchmark,
-    Columns,
-    Data,
-    DeceptionBenchAries,
-    DeceptionBenchPku,
-    Hub,
-    Jsonl,
-    Parquet,
-    ReasoningGym,
-    Scenarios,
-)
 from rl.recipe.reward_sections import AnyEffort, AnyMonitor, EndpointMonitor, FrozenMonitor, RelativeEffort, Rewards
 from rl.recipe.section import Section
 from rl.recipe.sections import Recipe, Stage
 from rl.recipe.trainer_sections import Grpo, Sft
 from rl.scoring import Scorer
+from rl.sourcing import load_tasks, task_seed
 from rl.trainers import Alarm, CreditSettings, Schedule, TrainerError, grpo_config, sft_config
 
 
@@ -82,7 +71,7 @@ def make_plan(recipe: Recipe, index: int, tokenizer: PreTrainedTokenizerBase, pa
     stage = recipe.stages[index]
     source = stage.data or recipe.data
     trainer = stage.trainer
-    tasks = _load_tasks(source, seed=_task_seed(recipe.seed, index), worked=isinstance(trainer, Sft))[: source.limit]
+    tasks = load_tasks(source, seed=task_seed(recipe.seed, index), worked=isinstance(trainer, Sft))[: source.limit]
     dial = _build_dial(stage.effort or recipe.effort, recipe.seed)
     words = dial.longest_words if dial else ""
     shape = models.read_shape(recipe.model.name, recipe.model.revision)
@@ -143,44 +132,6 @@ def _check_credit(recipe: Recipe, stage: Stage, num_layers: int) -> None:
             raise models.ModelError(f"{place}.layers: {error}; {remedy}") from None
         except (RuntimeError, ImportError, LookupError, AttributeError, TypeError, ValueError):
             return  # it cannot be traced
-
-
-def _task_seed(seed: int, stage: int) -> int:
-    """Return a seed for a stage's tasks: far from all others, since reasoning-gym seeds its n-th task with seed + n."""
-    return (seed * 100 + stage) * 10_000_000
-
-
-def _load_tasks(source: Data, seed: int, worked: bool) -> list[data.Task]:
-    match source:
-        case ReasoningGym():
-            seed = seed if source.seed is None else source.seed
-            return data.from_reasoning_gym(
-                source.task, source.size, seed, source.options, traced=worked, limit=source.limit
-            )
-        case Jsonl():
-            return data.from_jsonl(source.path, _columns(source))
-        case Parquet():
-            return data.from_parquet(source.path, _columns(source))
-        case Hub():
-            return data.from_hub(source.name, source.subset, source.split, source.revision, _columns(source))
-        case Scenarios():
-            return data.scenarios(source.categories, worked)
-        case DeceptionBenchPku():
-            return data.deceptionbench_pku(_benchmark_rows(source), source.prompt, source.types)
-        case DeceptionBenchAries():
-            return data.deceptionbench_aries(_benchmark_rows(source), source.prompts)
-    raise AssertionError(source)
-
-
-def _columns(source: Columns) -> data.Columns:
-    return data.Columns(source.question, source.answer, source.answer_after, source.completion, source.facts)
-
-
-def _benchmark_rows(source: Benchmark) -> data.Rows:
-    if source.path is not None:
-        return data.file_rows(source.path)
-    assert source.name is not None
-    return data.hub_rows(source.name, source.subset, source.split, source.revision)
 
 
 def _build_dial(section: AnyEffort | None, seed: int) -> Dial | None:

@@ -21,12 +21,11 @@ from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from rl import models
-from rl.judge import FrozenCopy, FrozenJudge
 from rl.rollouts import KeptRollout
 from rl.scoring import Scorer
 from rl.trainers.credit_metrics import CreditMetrics
 from rl.trainers.observer import Observer
-from rl.trainers.state import rollouts_from_json, rollouts_to_json
+from rl.trainers.state import load_frozen, rollouts_from_json, rollouts_to_json, save_frozen
 from rl.trainers.token_credit import CreditSettings, Place, Reading, TokenCredit
 
 Batch = dict[str, Any]
@@ -278,10 +277,7 @@ class GrpoTrainer(GRPOTrainer):
         batches: list[Batch] = [] if fresh else self._buffered_inputs  # pyright: ignore
         tensors = {f"{i}.{key}": value.clone() for i, batch in enumerate(batches) for key, value in batch.items()}
         save_file(tensors, stem.with_suffix(".safetensors"))
-        frozen = self._frozen_file(folder)
-        copy = self._frozen_copy
-        if copy is not None and (copy.is_sharded or self.accelerator.is_main_process):
-            save_file(copy.weights, frozen)
+        save_frozen(self.reward.judge, folder, self.args.process_index)
         state = {
             "step": self._step,
             "scorer": self.reward.state(),
@@ -291,16 +287,6 @@ class GrpoTrainer(GRPOTrainer):
         part = stem.with_suffix(".json.part")
         part.write_text(json.dumps(state), encoding="utf-8")
         part.replace(stem.with_suffix(".json"))
-
-    @property
-    def _frozen_copy(self) -> FrozenCopy | None:
-        return self.reward.judge.copy if isinstance(self.reward.judge, FrozenJudge) else None
-
-    def _frozen_file(self, folder: Path) -> Path:
-        """Return where a checkpoint keeps the frozen copy: one file, or one of each rank where they hold shards."""
-        copy = self._frozen_copy
-        rank = f"-rank{self.args.process_index}" if copy is not None and copy.is_sharded else ""
-        return folder / f"rhythm-frozen{rank}.safetensors"
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
@@ -312,9 +298,7 @@ class GrpoTrainer(GRPOTrainer):
         if self.credit is not None:
             self.credit.restore(state["credit"])
         self.reward.restore(state["scorer"])
-        copy = self._frozen_copy
-        if copy is not None:
-            copy.restore(load_file(self._frozen_file(Path(checkpoint))), state["scorer"]["copy_taken_at"])
+        load_frozen(self.reward.judge, Path(checkpoint), self.args.process_index, state["scorer"]["copy_taken_at"])
         self.reward.rollouts = rollouts_from_json(state["rollouts"])
         self._buffered_inputs = _unflatten(load_file(stem.with_suffix(".safetensors"), str(self.accelerator.device)))
         # The sampler draws one permutation an epoch from a generator of its own, which starts anew in a resumed run.

@@ -1,0 +1,54 @@
+"""From a recipe's data section to its tasks."""
+
+from rl import data
+from rl.recipe.data_sections import (
+    Benchmark,
+    Columns,
+    Data,
+    DeceptionBenchAries,
+    DeceptionBenchPku,
+    Hub,
+    Jsonl,
+    Parquet,
+    ReasoningGym,
+    Scenarios,
+)
+
+
+def task_seed(seed: int, stage: int) -> int:
+    """Return a seed for a stage's tasks: far from all others, since reasoning-gym seeds its n-th task with seed + n."""
+    return (seed * 100 + stage) * 10_000_000
+
+
+def load_tasks(source: Data, seed: int, worked: bool) -> list[data.Task]:
+    """Return a source's tasks, with worked completions where `worked`. Raises DataError."""
+    match source:
+        case ReasoningGym():
+            seed = seed if source.seed is None else source.seed
+            return data.from_reasoning_gym(
+                source.task, source.size, seed, source.options, traced=worked, limit=source.limit
+            )
+        case Jsonl():
+            return data.from_jsonl(source.path, _columns(source))
+        case Parquet():
+            return data.from_parquet(source.path, _columns(source))
+        case Hub():
+            return data.from_hub(source.name, source.subset, source.split, source.revision, _columns(source))
+        case Scenarios():
+            return data.scenarios(source.categories, worked)
+        case DeceptionBenchPku():
+            return data.deceptionbench_pku(_benchmark_rows(source), source.prompt, source.types)
+        case DeceptionBenchAries():
+            return data.deceptionbench_aries(_benchmark_rows(source), source.prompts)
+    raise AssertionError(source)
+
+
+def _columns(source: Columns) -> data.Columns:
+    return data.Columns(source.question, source.answer, source.answer_after, source.completion, source.facts)
+
+
+def _benchmark_rows(source: Benchmark) -> data.Rows:
+    if source.path is not None:
+        return data.file_rows(source.path)
+    assert source.name is not None
+    return data.hub_rows(source.name, source.subset, source.split, source.revision)
