@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from rewards.answer import Answer
-from rewards.base import Label, Reward, RewardError, Role, Sample, Score
+from rewards.base import Label, Reward, RewardError, Role, Sample, Score, said
 from rewards.countdown import Countdown
 from rewards.effort import Effort, LengthTarget
 from rewards.format import Format
@@ -35,8 +35,8 @@ def find(name: str) -> type[Reward]:
         sys.path.append(here)
     try:
         loaded = importlib.import_module(module)
-    except Exception as error:  # noqa: BLE001 - the module is the user's, and may raise anything
-        raise LookupError(f"{name}: cannot be imported: {type(error).__name__}: {error}") from None
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the module is the user's, and may raise anything
+        raise LookupError(f"{name}: cannot be imported: {said(error)}") from None
     found = getattr(loaded, attribute, None)
     if found is None:
         raise LookupError(f"{name}: the module {module} has no {attribute}")

@@ -1,12 +1,12 @@
 """The words every reward shares: Sample, Score, Reward, Role."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
 Role = Literal["add", "correct", "gate", "bonus", "constraint"]
 Label = Literal["safe", "unsafe"]
+LARGEST = 1e9
 SHOWN_CHARACTERS = 600  # of a completion, in an error about it
 
 
@@ -70,10 +70,18 @@ def apply(name: str, reward: Reward, sample: Sample) -> float | None:
     """Return what a reward gives a sample. Raises RewardError where it raises, or gives no finite number."""
     try:
         value = reward(sample)
-    except Exception as error:
-        raise RewardError(name, f"{type(error).__name__}: {error}", sample) from error
-    if value is None:
-        return None
-    if isinstance(value, str) or not hasattr(value, "__float__") or not math.isfinite(value):
-        raise RewardError(name, f"gave {value!r}, which is no finite number", sample)
-    return float(value)
+        number = None if value is None else float("nan") if isinstance(value, str) else float(value)
+    except (Exception, SystemExit) as error:
+        raise RewardError(name, said(error), sample) from error
+    if number is not None and not abs(number) <= LARGEST:
+        raise RewardError(name, f"gave {value!r}, which is no number to train on", sample)
+    return number
+
+
+def said(error: BaseException) -> str:
+    """Return an error as one line, even one that cannot say what it is."""
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # noqa: BLE001 - it is somebody's own class
+        text = ""
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -28,6 +28,7 @@ class Countdown:
     """
 
     role: ClassVar[Role] = "correct"
+    facts: ClassVar[frozenset[str]] = frozenset({"numbers", "target"})
 
     tag: str = "answer"
 

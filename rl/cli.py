@@ -167,25 +167,30 @@ def generate(
     ] = None,
     max_tokens: Annotated[int, typer.Option(metavar="N", min=1, help="Longest completion, in tokens.")] = 1024,
     temperature: Annotated[float, typer.Option(metavar="T", min=0, help="0 takes the likeliest token.")] = 0.0,
-    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the sampling.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="Seed of the sampling.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")] = False,
 ) -> None:
     """Ask a trained policy, with as much effort as you like."""
     asked = questions or _lines_of_input()
     if effort is not None and tokens is not None:
         _fail("--effort and --tokens are two ways to ask for a length; give one of them")
-    if (effort is not None and not effort > 0) or (tokens is not None and tokens < 1):
-        _fail("--effort and --tokens should be above 0")
+    if (effort is not None and not 0 < effort < 1000) or (tokens is not None and tokens < 1):
+        _fail("--effort and --tokens should be above 0, and an effort below 1000")
+    if not all(question.strip() for question in asked):
+        _fail("a QUESTION is empty")
     with _patient_console().status("loading") if sys.stdout.isatty() else nullcontext():
         from rl.generate import Policy
     policy = Policy.load(model, system=system, effort=effort, tokens=tokens, seed=seed)
+    if policy.dial is not None and not policy.knows_dial:
+        typer.echo("rhythm: this policy was not trained to be asked for a length; it may pay no heed", err=True)
     for question in asked:
         reply = policy.reply(question, max_tokens=max_tokens, temperature=temperature)
         if as_json:
             typer.echo(json.dumps(asdict(reply), ensure_ascii=False))
             continue
         typer.echo(reply.completion)
-        typer.secho(f"[{reply.num_tokens} tokens, {reply.num_reasoning_tokens} of them reasoning]", dim=True)
+        reasoned = f", {reply.num_reasoning_tokens} of them reasoning" if "</think>" in reply.completion else ""
+        typer.secho(f"[{reply.num_tokens} tokens{reasoned}]", dim=True)
 
 
 def _lines_of_input() -> list[str]:

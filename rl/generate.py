@@ -34,12 +34,15 @@ class Policy:
     ) -> None:
         self.model, self.tokenizer = model.eval(), tokenizer
         self.system, self.dial, self.asked = system, dial, asked
+        self.knows_dial = False
 
     @classmethod
     def load(cls, name: str, *, system: str | None, effort: float | None, tokens: int | None, seed: int) -> Self:
         """Load a policy by folder, run directory or hub name. Raises ModelError."""
         transformers.utils.logging.disable_progress_bar()
         folder = _policy_of_run(Path(name)) or name
+        if "/" not in folder and folder != models.TINY and not Path(folder).is_dir():
+            raise models.ModelError(f"{folder}: there is no such folder; name a run, a policy's folder, or ORG/MODEL")
         if folder == models.TINY:
             raise models.ModelError("tiny: is untrained; name the run or the folder of a policy trained from it")
         if not (Path(folder) / "adapter_config.json").is_file():
@@ -53,11 +56,16 @@ class Policy:
         dial = None
         if effort is not None or tokens is not None:
             dial = _dial("relative" if effort is not None else "tokens", use, folder)
-        return cls(model, tokenizer, system or use.get("system"), dial, effort or tokens or 0.0)
+        policy = cls(model, tokenizer, system or use.get("system"), dial, effort or tokens or 0.0)
+        policy.knows_dial = bool(use.get("effort"))
+        return policy
 
     @torch.inference_mode()
     def reply(self, question: str, *, max_tokens: int, temperature: float) -> Reply:
-        """Answer one question with at most max_tokens; temperature 0 takes the likeliest token."""
+        """Answer one question with at most max_tokens, within the model's context; temperature 0 is greedy.
+
+        Raises ModelError where the question does not fit.
+        """
         messages = prompt(Task("question", question, ""), self.system)
         if self.dial is not None:
             messages = self.dial.dress(messages, self.asked)
@@ -65,9 +73,15 @@ class Policy:
         inputs: Any = tokenizer.apply_chat_template(
             messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
         )
+        length = inputs["input_ids"].shape[1]
+        context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or length + max_tokens
+        if length >= context:
+            raise models.ModelError(
+                f"the question of {length} tokens does not fit into the model's {context}; shorten it"
+            )
         sampling = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
         config = GenerationConfig(
-            max_new_tokens=max_tokens,
+            max_new_tokens=min(max_tokens, context - length),
             pad_token_id=tokenizer.pad_token_id,
             eos_token_id=models.end_ids(self.model) or tokenizer.eos_token_id,
             **sampling,

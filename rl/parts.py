@@ -156,7 +156,9 @@ def _build_judge(section: AnyMonitor, tokenizer: PreTrainedTokenizerBase, path: 
     if isinstance(section, EndpointMonitor):
         from rl.judge.endpoint import EndpointJudge
 
-        return EndpointJudge(**options, cache=path / "judge.jsonl")
+        judge = EndpointJudge(**options, cache=path / "judge.jsonl")
+        judge.check()
+        return judge
     return FrozenJudge(tokenizer, opens_reasoning=models.opens_reasoning(tokenizer), **options)
 
 

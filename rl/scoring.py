@@ -1,5 +1,6 @@
 """From completions to rewards: decode, find out what rewards need to know, judge, combine. The one reward TRL sees."""
 
+import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
@@ -20,6 +21,8 @@ from rl.models import opens_reasoning
 from rl.multiplier import Multiplier
 from rl.rollouts import Rollout
 from rl.scored import Scored, metrics_of
+
+logger = logging.getLogger("rhythm")
 
 
 class ScoringError(RuntimeError):
@@ -172,6 +175,8 @@ class Scorer:
         count = sum(number for number, _ in everyone)
         first = next((said for number, said in everyone if number), "")
         self.num_errors += count
+        if count:
+            logger.info("%d errors of rewards in this batch, the first: %s", count, first)
         if count and self.stop_on_error:
             raise own[0] if own else ScoringError(f"on another device: {first}")
         if self.num_errors > self.max_errors:

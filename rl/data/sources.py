@@ -12,6 +12,7 @@ from typing import Any
 from rewards.parse import after_marker
 from rl.data.task import DataError, Task
 from rl.data.traces import TRACES
+from rl.recipe.checks import FACTS
 from rl.recipe.faults import suggestion
 
 
@@ -24,10 +25,6 @@ class Columns:
     answer_after: str | None = None
     completion: str | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
-
-
-# What rewards are told of generated tasks beside question and answer.
-FACTS: dict[str, tuple[str, ...]] = {"countdown": ("numbers", "target")}
 
 
 def from_reasoning_gym(
@@ -60,7 +57,7 @@ def from_reasoning_gym(
             raise DataError(f"data.task: {name} has tasks without one right answer, which no reward here can judge")
         metadata = row["metadata"]
         trace = TRACES[name](question, answer, metadata, rng, index / size) if traced else None
-        facts = {fact: metadata[fact] for fact in FACTS.get(name, ())}
+        facts = {fact: metadata[fact] for fact in sorted(FACTS.get(name, ()))}
         tasks.append(Task(f"{name}[{index}]", question, str(answer), trace, facts=facts))
     return tasks
 

@@ -1,16 +1,18 @@
 """What a recipe may get wrong though every key of it is well-formed."""
 
 import contextlib
+import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
 from rewards import REWARDS, Reward, Role, Rubric, find
+from rewards.base import said
 from rl.recipe.credit_sections import Anchor, Coupled, Shuffled
 from rl.recipe.data_sections import Benchmark, Columns, Data, ReasoningGym
 from rl.recipe.faults import suggestion
-from rl.recipe.reward_sections import RelativeEffort, Rewards
+from rl.recipe.reward_sections import Multiplier, RelativeEffort, Rewards
 from rl.recipe.section import Section
 from rl.recipe.sections import Recipe, Stage
 from rl.recipe.trainer_sections import Grpo, Sft
@@ -18,6 +20,8 @@ from rl.recipe.trl_fields import reason_to_refuse
 
 # reasoning-gym tasks for which rl.data.traces can write worked completions.
 TRACED_TASKS = ("chain_sum",)
+# Facts of generated tasks that rewards are told.
+FACTS = {"countdown": frozenset({"numbers", "target"})}
 Path = list[str | int]
 Fault = tuple[Path, str]
 
@@ -80,15 +84,35 @@ def _rubric_faults(section: Rewards) -> Iterator[Fault]:
             continue
         try:
             rewards[name] = reward(**part.options)
-        except Exception as error:  # noqa: BLE001 - the class may be the user's, and raise anything
-            plain = isinstance(error, TypeError | ValueError)
-            said = str(error) if plain else f"{type(error).__name__}: {error}"
-            yield ["parts", name, "options"], said.replace(f"{reward.__name__}.__init__() ", "")
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the class may be anybody's
+            reason = str(error) if type(error) in (TypeError, ValueError) else said(error)
+            yield ["parts", name, "options"], reason.replace(f"{reward.__name__}.__init__() ", "")
+            continue
+        if fault := _shape_fault(rewards[name]):
+            yield place, fault
+    if section.combine != "lagrangian" and section.multiplier != Multiplier():
+        yield ["multiplier"], f"has no effect with combine {section.combine}; leave it out"
     if len(rewards) == len(section.parts):
         try:
             Rubric(rewards, weights(section), section.combine, roles(section))
         except ValueError as error:
             yield ["parts"], str(error)
+
+
+def _shape_fault(reward: Reward) -> str | None:
+    """Say why a reward of the user's cannot be one, though it was built."""
+    if inspect.iscoroutinefunction(type(reward).__call__):
+        return "is asynchronous; a reward is called and gives a number"
+    try:
+        inspect.signature(reward).bind(None)
+    except TypeError as error:
+        return f"should be called with a sample alone: {error}"
+    except ValueError:  # built in C, without a signature
+        return None
+    needs = getattr(reward, "needs", frozenset())
+    if not isinstance(needs, frozenset | set | tuple | list) or not set(map(str, needs)) <= PROVIDERS.keys():
+        return f"`needs` should be a set of {', '.join(PROVIDERS)}, not {needs!r}"
+    return None
 
 
 def weights(section: Rewards) -> dict[str, float]:
@@ -140,9 +164,23 @@ def _gold_faults(recipe: Recipe, stage: Stage, place: Path) -> Iterator[Fault]:
     rewards = stage.rewards or recipe.rewards
     if not isinstance(stage.trainer, Grpo):
         return
+    inside = [*place, "rewards"] if stage.rewards else ["rewards"]
     data, at = (stage.data, [*place, "data"]) if stage.data else (recipe.data, ["data"])
     if isinstance(data, Benchmark) and "answer" in {part.reward or name for name, part in rewards.parts.items()}:
         yield [*at, "kind"], f"{data.kind} has no gold answers, so the reward answer can judge none; leave it out"
+
+    there = FACTS.get(data.task, set()) if isinstance(data, ReasoningGym) else set(getattr(data, "facts", ()))
+    for name, part in rewards.parts.items():
+        with contextlib.suppress(LookupError):
+            missing = sorted(_facts_of(find(part.reward or name)) - there)
+            if missing:
+                facts = f"fact{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
+                yield [*inside, "parts", name], f"needs the {facts} of each task; name their columns in data.facts"
+
+
+def _facts_of(reward: type[Reward]) -> frozenset[str]:
+    facts = getattr(reward, "facts", frozenset())
+    return facts if isinstance(facts, frozenset) else frozenset()
 
 
 def needs_of(rewards: Rewards) -> dict[str, list[tuple[str, str | None]]]:
@@ -151,7 +189,8 @@ def needs_of(rewards: Rewards) -> dict[str, list[tuple[str, str | None]]]:
     for name, part in rewards.parts.items():
         with contextlib.suppress(LookupError):
             needs = getattr(find(part.reward or name), "needs", ())
-            found[name] = [PROVIDERS[need] for need in sorted(needs) if need in PROVIDERS]
+            known = needs if isinstance(needs, frozenset | set | tuple | list) else ()
+            found[name] = [PROVIDERS[need] for need in sorted(map(str, known)) if need in PROVIDERS]
     return found
 
 

@@ -14,7 +14,7 @@ class Part(Section):
 
     reward: str | None = None
     """Name of the reward, or import path of your own (my_package.my_module:MyReward); by default the part's name."""
-    weight: float = 1.0
+    weight: Annotated[float, Field(ge=-1e6, le=1e6)] = 1.0
     """What the reward is multiplied by; 0 measures without rewarding."""
     role: Role | None = None
     """What the part is to `combine`; by default what its reward is: answer and countdown are correct, effort is a gate,
@@ -128,7 +128,7 @@ class EndpointMonitor(Section):
     """Address of the API, such as http://localhost:8000/v1; no credentials in it."""
     model: Annotated[str, Field(min_length=1)]
     """Name of the judge there."""
-    key_variable: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")] | None = "OPENAI_API_KEY"
+    key_variable: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")] | None = None
     """Environment variable that holds the key, which is read from nowhere else and written nowhere; null: no key."""
     timeout_seconds: Annotated[float, Field(gt=0)] = 60.0
     """Longest wait for one answer."""
@@ -144,11 +144,12 @@ class EndpointMonitor(Section):
     def _check(cls, url: str) -> str:
         try:
             parts = urlsplit(url)
-            good = parts.scheme in ("http", "https") and parts.hostname and not parts.username and parts.port != 0
+            good = parts.scheme in ("http", "https") and parts.hostname and not (parts.username or parts.query)
+            good = good and parts.port != 0
         except ValueError:
             good = False
         if not good or any(letter.isspace() for letter in url):  # not repeated: a key may stand there
-            raise ValueError("should be the address of an API, http:// or https://, without credentials")
+            raise ValueError("should be the address of an API, http:// or https://, without credentials or a query")
         return url
 
 

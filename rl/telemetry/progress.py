@@ -88,6 +88,8 @@ def figures(row: Mapping[str, Any]) -> str:
         ("length", "rollout/length/mean", "{:.0f}"),
         ("entropy", "policy/entropy/mean", "{:.2f}"),
     )
+    if row.get("reward/unjudged/share") == 1:
+        return "reward none: nothing could be judged"
     present = [(name, form.format(row[key])) for name, key, form in shown if row.get(key) is not None]
     if present and present[0][0] == "reward":
         present = [pair for pair in present if pair[0] != "loss"]

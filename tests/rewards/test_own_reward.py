@@ -13,6 +13,26 @@ DOCS = Path(__file__).resolve().parents[2] / "docs" / "rewards.md"
 SMALL = Path(__file__).resolve().parents[1] / "reference" / "tiny.yaml"
 
 
+ODD = """
+class Two:
+    def __init__(self, words=0): ...
+    def __call__(self, sample, more): ...
+
+class Later:
+    def __init__(self, words=0): ...
+    async def __call__(self, sample): ...
+
+class Needy:
+    needs = 5
+    def __init__(self, words=0): ...
+    def __call__(self, sample): ...
+
+class Leaver:
+    def __init__(self, words=0): raise SystemExit(3)
+    def __call__(self, sample): ...
+"""
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with the module and the recipe of the documentation."""
@@ -51,6 +71,11 @@ def test_it_trains_through_the_command(folder: Path) -> None:
         ("reward='gone:Brevity'", "gone:Brevity: cannot be imported: ModuleNotFoundError: No module named 'gone'"),
         ("reward='broken:Brevity'", "broken:Brevity: cannot be imported: ZeroDivisionError: division by zero"),
         ("reward='brevity:dataclass'", "brevity:dataclass: should be a class whose instances are called with a sample"),
+        ("reward='leaving:Reward'", "leaving:Reward: cannot be imported: SystemExit: 0"),
+        ("reward='odd:Two'", "should be called with a sample alone: missing a required argument: 'more'"),
+        ("reward='odd:Later'", "is asynchronous; a reward is called and gives a number"),
+        ("reward='odd:Needy'", "`needs` should be a set of effort, tokens, monitor, not 5"),
+        ("reward='odd:Leaver'", "SystemExit: 3"),
         ("options.word=3", "rewards.parts.brevity.options: got an unexpected keyword argument 'word'"),
         ("role=boss", "rewards.parts.brevity.role: should be 'add', 'correct', 'gate', 'bonus' or 'constraint'"),
         ("role=gate", "needs a part with the role bonus; there are answer: correct, format: add, brevity: gate"),
@@ -58,6 +83,8 @@ def test_it_trains_through_the_command(folder: Path) -> None:
 )
 def test_faults_are_said_when_the_recipe_is_checked(folder: Path, change: str, fault: str) -> None:
     (folder / "broken.py").write_text("1 / 0\n", encoding="utf-8")
+    (folder / "leaving.py").write_text("raise SystemExit(0)\n", encoding="utf-8")
+    (folder / "odd.py").write_text(ODD, encoding="utf-8")
     done = rhythm("check", "brief.yaml", *overrides(f"rewards.parts.brevity.{change}"), cwd=folder)
     assert done.returncode == 2 and fault in done.stderr, done.stderr
     assert "Traceback" not in done.stderr
@@ -80,4 +107,4 @@ def test_one_that_raises_stops_the_run_or_is_counted(folder: Path) -> None:
     assert [row["reward/errors/count"] for row in rows] == [8, 8]
     changes = overrides(mine, "rewards.on_error=none", "rewards.max_errors=3")
     ended = rhythm(*words, "--run-dir", "c", *changes, cwd=folder)
-    assert ended.returncode == 1 and "4 errors of rewards are too many" in ended.stderr
+    assert ended.returncode == 1 and "8 errors of rewards are too many" in ended.stderr

@@ -218,9 +218,9 @@ def test_settings_that_make_no_sense(make: Any, reason: str) -> None:
         make()
 
 
-@pytest.mark.parametrize("bad", [float("nan"), float("inf"), "1", object(), [1]])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), "1", object(), [1], 1e308, 10**400])
 def test_what_is_no_finite_number_is_an_error_that_names_reward_and_sample(bad: object) -> None:
-    with pytest.raises(RewardError, match=r"reward 'c' failed: gave .* completion '<think>a</think>") as caught:
+    with pytest.raises(RewardError, match=r"reward 'c' failed: .* completion '<think>a</think>") as caught:
         rubric("sum").score(sample(c=bad, x=0, f=0))
     assert caught.value.name == "c"
 
@@ -233,6 +233,24 @@ def test_a_reward_that_raises_is_named_and_shows_its_sample() -> None:
     with pytest.raises(RewardError, match=r"\.\.\. \(5000 characters\)") as caught:
         rubric("sum").score(Sample("q", "a", "y" * 5000))
     assert len(str(caught.value)) < 1000
+
+
+class MuteError(Exception):
+    def __str__(self) -> str:
+        raise ValueError
+
+
+@pytest.mark.parametrize(
+    ("raised", "shown"), [(SystemExit(0), "SystemExit: 0"), (MuteError(), "MuteError"), (OSError("a\nb"), "a b")]
+)
+def test_whatever_a_reward_raises_is_one_line(raised: BaseException, shown: str) -> None:
+    class Raising:
+        def __call__(self, sample: Sample) -> float:
+            raise raised
+
+    with pytest.raises(RewardError) as caught:
+        Rubric({"mine": Raising()}, {"mine": 1.0}).score(sample())
+    assert shown in str(caught.value) and "\n" not in str(caught.value).partition("; the sample:")[0]
 
 
 @pytest.mark.parametrize("name", REWARDS)

@@ -43,6 +43,19 @@ def faults(name: str, *overrides: str) -> str:
         ("quickstart", "effort={kind: tokens, range: [1.5, 2]}", "effort.range.0: should be a valid integer"),
         ("monitor-judge", "monitor.url=ftp://x", "monitor.url: "),
         ("monitor-judge", "monitor.url='http://user:key@host/v1'", "monitor.url: "),
+        ("monitor-judge", "monitor.url='http://host/v1?api_key=1'", "without credentials or a query"),
+        ("quickstart", "rewards.multiplier.initial=3", "rewards.multiplier: has no effect with combine sum"),
+        ("quickstart", "rewards.parts.answer.weight=1e+300", "rewards.parts.answer.weight: should be less than"),
+        (
+            "quickstart",
+            "rewards.parts={countdown: {}}",
+            "parts.countdown: needs the facts numbers, target of each task",
+        ),
+        (
+            "countdown-grpo-uniform",
+            "data={kind: jsonl, path: x, facts: {target: t}}",
+            "parts.countdown: needs the fact numbers of each task",
+        ),
         ("monitor-judge", "monitor.key=sk-1", "monitor.key: unknown key; one of concurrency, key_variable"),
         ("quickstart", "data={kind: deceptionbench_pku}", "data: needs either `path`, a local file, or `name`"),
         (
