@@ -168,7 +168,6 @@ def _gold_faults(recipe: Recipe, stage: Stage, place: Path) -> Iterator[Fault]:
     data, at = (stage.data, [*place, "data"]) if stage.data else (recipe.data, ["data"])
     if isinstance(data, Benchmark) and "answer" in {part.reward or name for name, part in rewards.parts.items()}:
         yield [*at, "kind"], f"{data.kind} has no gold answers, so the reward answer can judge none; leave it out"
-
     there = FACTS.get(data.task, set()) if isinstance(data, ReasoningGym) else set(getattr(data, "facts", ()))
     for name, part in rewards.parts.items():
         with contextlib.suppress(LookupError):
