@@ -17,10 +17,18 @@ MAX_CHARACTERS = 200
 MAX_DEPTH = 20
 MEMORY_BYTES = 4 << 30
 START_SECONDS = 120.0
-# Powers of powers and exponents of six digits and more, digits beyond any answer, factorials of big numbers.
 SERIES = re.compile(r"\\(?:sum|prod|int|lim)(?![A-Za-z])")
+POWER = r"(?:\^|\*\*)[\s{(]*"
 HOPELESS = re.compile(
-    r"(?:\^|\*\*)[\s{(]*[^-+*/^{}()\s]*[\s})]*(?:\^|\*\*)|(?:\^|\*\*)[\s{(]*\d{6}|\)\s*(?:\^|\*\*)[\s{(]*\d{3}|\d{41}|\d{4}\s*!|!\s*!"
+    "|".join(
+        (
+            POWER + r"[^-+*/^{}()\s]*[\s})]*(?:\^|\*\*)",  # a power of a power
+            POWER + r"\d{6}",
+            r"\)\s*" + POWER + r"\d{3}",  # a sum to a power that is too high to be multiplied out
+            r"\d{41}",
+            r"\d{4}\s*!|!\s*!",  # factorials of great numbers
+        )
+    )
 )
 MATHEMATICAL = re.compile(r"[\d\\^*/=<>+]|(?<![A-Za-z])[A-Za-z](?![A-Za-z])")
 WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{4,}")  # outside commands; sympy would take it for a product of letters

@@ -180,7 +180,7 @@ class Scorer:
         if count and self.stop_on_error:
             raise own[0] if own else ScoringError(f"on another device: {first}")
         if self.num_errors > self.max_errors:
-            raise ScoringError(f"{self.num_errors} errors of rewards are too many; the last one: {first}")
+            raise ScoringError(f"{self.num_errors} errors of rewards are too many, such as: {first}")
         return count
 
     def _with_averages(

@@ -22,8 +22,8 @@ from rl.recipe.trl_fields import reason_to_refuse
 TRACED_TASKS = ("chain_sum",)
 # Facts of generated tasks that rewards are told.
 FACTS = {"countdown": frozenset({"numbers", "target"})}
-Path = list[str | int]
-Fault = tuple[Path, str]
+Place = list[str | int]
+Fault = tuple[Place, str]
 
 
 def check(recipe: Recipe) -> list[Fault]:
@@ -59,7 +59,7 @@ def _faults(recipe: Recipe) -> Iterator[Fault]:
     yield from ((["rewards", *path], reason) for path, reason in _rubric_faults(recipe.rewards))
     yield from _unused_faults(recipe)
     for index, stage in enumerate(recipe.stages):
-        place: list[str | int] = ["stages", index]
+        place: Place = ["stages", index]
         if stage.rewards:
             yield from (([*place, "rewards", *path], reason) for path, reason in _rubric_faults(stage.rewards))
         yield from ((place + path, reason) for path, reason in _trainer_faults(stage))
@@ -73,7 +73,7 @@ def _faults(recipe: Recipe) -> Iterator[Fault]:
 def _rubric_faults(section: Rewards) -> Iterator[Fault]:
     rewards: dict[str, Reward] = {}
     for name, part in section.parts.items():
-        place: list[str | int] = ["parts", name, *(["reward"] if part.reward else [])]
+        place: Place = ["parts", name, *(["reward"] if part.reward else [])]
         try:
             reward = find(part.reward or name)
         except KeyError:
@@ -134,7 +134,7 @@ PROVIDERS = {
 REMEDIES = {"effort": "`effort` (or `length_target`)", "monitor": "`monitor`"}
 
 
-def _need_faults(recipe: Recipe, stage: Stage, place: Path) -> Iterator[Fault]:
+def _need_faults(recipe: Recipe, stage: Stage, place: Place) -> Iterator[Fault]:
     """Yield what the rewards of a stage need and nothing provides, and what it is provided with for no reward."""
     if not isinstance(stage.trainer, Grpo):
         if stage.monitor:
@@ -154,13 +154,13 @@ def _need_faults(recipe: Recipe, stage: Stage, place: Path) -> Iterator[Fault]:
             yield [*place, section], f"is used by no reward; add a part {REMEDIES[section]}, or leave it out"
     effort = provided["effort"]
     if isinstance(effort, RelativeEffort) and effort.over == "correct" and not _says_what_is_right(rewards):
-        where: Path = [*place, "effort"] if stage.effort else ["effort"]
+        where: Place = [*place, "effort"] if stage.effort else ["effort"]
         yield [*where, "over"], "no reward says what is right (answer, countdown); add one, or write over: all"
     if rewards.combine == "decoupled" and "scale_rewards" in stage.trainer.trl:
         yield [*place, "trainer", "trl", "scale_rewards"], "has no effect with decoupled rewards; leave it out"
 
 
-def _gold_faults(recipe: Recipe, stage: Stage, place: Path) -> Iterator[Fault]:
+def _gold_faults(recipe: Recipe, stage: Stage, place: Place) -> Iterator[Fault]:
     rewards = stage.rewards or recipe.rewards
     if not isinstance(stage.trainer, Grpo):
         return
@@ -242,7 +242,7 @@ def _trainer_faults(stage: Stage) -> Iterator[Fault]:
         yield ["trainer", "micro_batch"], f"{trainer.micro_batch} does not divide {words}"
 
 
-def _credit_faults(recipe: Recipe, stage: Stage, place: list[str | int]) -> Iterator[Fault]:
+def _credit_faults(recipe: Recipe, stage: Stage, place: Place) -> Iterator[Fault]:
     trainer, credit = stage.trainer, stage.credit or recipe.credit
     place = [*place, "credit"] if stage.credit else ["credit"]
     if not isinstance(trainer, Grpo):
@@ -257,7 +257,7 @@ def _credit_faults(recipe: Recipe, stage: Stage, place: list[str | int]) -> Iter
         yield [*place, "horizon"], f"begins {credit.horizon[0]} tokens on, but completions have at most {longest}"
 
 
-def _completion_faults(data: Data, place: list[str | int]) -> Iterator[Fault]:
+def _completion_faults(data: Data, place: Place) -> Iterator[Fault]:
     if isinstance(data, ReasoningGym) and data.task not in TRACED_TASKS:
         traced = ", ".join(TRACED_TASKS)
         yield (
