@@ -182,11 +182,16 @@ def test_what_stays_broken_is_said(serve: Any, status: int, reason: str) -> None
         (200, said([{"type": "text", "text": "<label>safe</label>"}])),
     ],
 )
-def test_what_the_judge_will_not_answer_costs_that_one_alone(serve: Any, odd: tuple[int, Any]) -> None:
-    server = serve(
-        lambda number, body: odd if "question 1" in body["messages"][1]["content"] else by_number(number, body)
-    )
-    assert judge(server.url).verdicts(AUDITS[:3]) == ["safe", None, "safe"]
+def test_what_the_judge_will_not_answer_costs_that_one_alone(serve: Any, odd: tuple[int, Any], tmp_path: Path) -> None:
+    """A refusal may have been the settings' fault, so another attempt asks again."""
+
+    def answer(number: int, body: dict) -> tuple[int, Any]:
+        return odd if "question 1" in body["messages"][1]["content"] else by_number(number, body)
+
+    server, cache = serve(answer), tmp_path / "judge.jsonl"
+    made = judge(server.url, cache=cache)
+    assert made.verdicts(AUDITS[:3]) == made.verdicts(AUDITS[:3]) == ["safe", None, "safe"]
+    assert len(server.requests) == 3 and len(cache.read_text().splitlines()) == (2 if odd[0] >= 400 else 3)
 
 
 def test_a_reply_that_is_cut_off(serve: Any) -> None:
