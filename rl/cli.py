@@ -144,7 +144,7 @@ def plan_lines(recipe: "Recipe", path: Path) -> list[str]:
     for stage in recipe.stages:
         trainer = stage.trainer
         source, credit = stage.data or recipe.data, stage.credit or recipe.credit
-        extra = f", credit {credit.kind}" if trainer.kind == "grpo" else ""
+        extra = f", credit {credit.kind}" if trainer.kind != "sft" else ""
         lines.append(
             f"stage {stage.name}: {trainer.kind}, {trainer.steps} steps at {trainer.learning_rate:g}, "
             f"data {source.kind}{extra}"

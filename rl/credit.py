@@ -183,11 +183,20 @@ def normalized(credit: Credit, response: Bool[Tensor, "B T"]) -> Credit:
     return replace(credit, weights=torch.where(total > 0, scaled, response.float()))
 
 
-def signed(credit: Credit, response: Bool[Tensor, "B T"], advantages: Float[Tensor, "B"], sign: Sign) -> Credit:
-    """Keep credit where the advantage is `positive` (A >= 0, as in version 1) or `negative` (A < 0); 1 elsewhere."""
+def signed(
+    credit: Credit,
+    response: Bool[Tensor, "B T"],
+    advantages: Float[Tensor, "B"] | Float[Tensor, "B T"],
+    sign: Sign,
+) -> Credit:
+    """Keep credit where the advantage is `positive` (A >= 0, as in version 1) or `negative` (A < 0); 1 elsewhere.
+
+    Advantages are a completion's, or each token's own.
+    """
     if sign == "both":
         return credit
-    kept = ((advantages >= 0) == (sign == "positive")).unsqueeze(-1)
+    kept = (advantages >= 0) == (sign == "positive")
+    kept = kept.unsqueeze(-1) if kept.dim() == 1 else kept
     return replace(credit, weights=torch.where(kept, credit.weights, response.float()), selected=credit.selected & kept)
 
 

@@ -17,6 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.utils.import_utils import is_flash_attn_2_available
 
 from rl import tiny
+from rl.critic import CRITIC, Critic
 
 TINY = "tiny"
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin")
@@ -161,6 +162,40 @@ def load_policy(
         raise ModelError(f"model.name: cannot load {name}: {_first_line(error)}") from None
 
 
+def load_critic(name: str, revision: str | None, dtype: Dtype, attention: str) -> Critic:
+    """Return a critic of its own whose network starts as a language model's. Raises ModelError."""
+    try:
+        return own_critic(load_policy(name, revision=revision, dtype=dtype, attention=attention))
+    except ModelError as error:
+        raise ModelError(str(error).replace("model.name:", "critic.model:", 1)) from None
+
+
+def own_critic(model: PreTrainedModel | PeftModel) -> Critic:
+    """Return a critic whose network is a language model's trunk, adapters merged into it."""
+    network = model.merge_and_unload() if isinstance(model, PeftModel) else model  # pyright: ignore
+    network.requires_grad_(True)
+    return Critic(hidden_size(network), network.base_model)
+
+
+def hidden_size(model: nn.Module) -> int:
+    """Return the size of the states that a policy's trunk ends with."""
+    return int(model.get_output_embeddings().in_features)  # pyright: ignore
+
+
+def check_critic(name: str, revision: str | None, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise ModelError where a critic of this name could not read what the policy writes."""
+    try:
+        check_source(name)
+        own = load_tokenizer(name, revision)
+    except ModelError as error:
+        raise ModelError(str(error).replace("model.name:", "critic.model:", 1)) from None
+    if own.get_vocab() != tokenizer.get_vocab():
+        raise ModelError(
+            f"critic.model: {name} has another vocabulary than the policy, whose token ids it would misread; "
+            "take a model of the policy's family, or critic: {model: policy}"
+        )
+
+
 def add_lora(
     policy: PreTrainedModel,
     *,
@@ -223,10 +258,17 @@ def read_use(folder: Path) -> dict[str, Any]:
     return known if isinstance(known, dict) else {}
 
 
-def export(model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path, use: dict[str, Any]) -> None:
+def export(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    use: dict[str, Any],
+    checkpoint: Path | None = None,
+) -> None:
     """Write a plain transformers (or PEFT) folder with its tokenizer; it appears whole or not at all.
 
-    `use` is kept beside the weights: the system prompt and the words of the effort dial that the policy was trained on.
+    `use` is kept beside the weights: the system prompt and the words of the effort dial that the policy was trained on;
+    and so is the critic that the checkpoint holds, in a folder of its own, where nothing that loads the policy sees it.
     """
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
@@ -236,4 +278,6 @@ def export(model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path, u
     model.save_pretrained(part, **own)  # pyright: ignore
     tokenizer.save_pretrained(part)
     (part / USE_FILE).write_text(json.dumps(use, indent=2) + "\n", encoding="utf-8")
+    if checkpoint is not None and (checkpoint / CRITIC).is_dir():
+        shutil.copytree(checkpoint / CRITIC, part / CRITIC)
     part.replace(folder)

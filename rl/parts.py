@@ -20,6 +20,7 @@ from rewards import Rubric, find
 from rl import credit as credit_rules
 from rl import data, models
 from rl.attention import ProbeError, check_probeable, probed_layers
+from rl.critic import Critic
 from rl.effort import AverageLengths, Dial
 from rl.judge import FrozenJudge, Judge
 from rl.multiplier import Multiplier
@@ -39,10 +40,19 @@ from rl.recipe.credit_sections import (
 from rl.recipe.reward_sections import AnyEffort, AnyMonitor, EndpointMonitor, FrozenMonitor, RelativeEffort, Rewards
 from rl.recipe.section import Section
 from rl.recipe.sections import Recipe, Stage
-from rl.recipe.trainer_sections import Grpo, Sft
+from rl.recipe.trainer_sections import Grpo, Online, Ppo, Sft
 from rl.scoring import Scorer
 from rl.sourcing import load_tasks, task_seed
-from rl.trainers import Alarm, CreditSettings, Schedule, TrainerError, grpo_config, sft_config
+from rl.trainers import (
+    Alarm,
+    CreditSettings,
+    PpoSettings,
+    Schedule,
+    TrainerError,
+    grpo_config,
+    ppo_config,
+    sft_config,
+)
 
 
 @dataclass(frozen=True)
@@ -101,12 +111,14 @@ def make_plan(recipe: Recipe, index: int, tokenizer: PreTrainedTokenizerBase, pa
         raise TrainerError(f"stages.{stage.name}.trainer.{error}") from None
     monitor = _monitor_of(recipe, stage)
     judge = _build_judge(monitor, tokenizer, path) if monitor else None
+    if isinstance(trainer, Ppo) and trainer.critic.model not in (None, "policy"):
+        models.check_critic(trainer.critic.model, trainer.critic.revision, tokenizer)
     return Plan(stage, tasks, source.system, config, dial, judge)
 
 
 def _monitor_of(recipe: Recipe, stage: Stage) -> AnyMonitor | None:
     """Return the section of the monitor that a stage's rewards need."""
-    needs = needs_of(stage.rewards or recipe.rewards).values() if isinstance(stage.trainer, Grpo) else ()
+    needs = needs_of(stage.rewards or recipe.rewards).values() if isinstance(stage.trainer, Online) else ()
     used = any(section == "monitor" for wanted in needs for section, _ in wanted)
     return (stage.monitor or recipe.monitor) if used else None
 
@@ -183,7 +195,7 @@ def load_model(recipe: Recipe, base: str, policy: Path | None) -> nn.Module:
 def _trl_config(recipe: Recipe, stage: Stage, folder: Path) -> SFTConfig | GRPOConfig:
     """Return TRL's settings for a stage whose checkpoints go to folder."""
     trainer = stage.trainer
-    total = trainer.rollouts // trainer.updates if isinstance(trainer, Grpo) else trainer.batch
+    total = trainer.rollouts // trainer.updates if isinstance(trainer, Online) else trainer.batch
     schedule = Schedule(
         folder=folder,
         seed=recipe.seed,
@@ -201,17 +213,50 @@ def _trl_config(recipe: Recipe, stage: Stage, folder: Path) -> SFTConfig | GRPOC
     )
     if isinstance(trainer, Sft):
         return sft_config(schedule, max_length=trainer.max_length, shuffled=trainer.order == "shuffled")
-    return grpo_config(
-        schedule,
-        num_generations=trainer.num_generations,
-        generation_batch_size=trainer.rollouts,
-        max_completion_length=trainer.max_completion_length,
-        temperature=trainer.temperature,
-        beta=trainer.beta,
-        epsilon=trainer.epsilon,
-        num_iterations=trainer.num_iterations,
-        loss_type=trainer.loss_type,
+    shared = {
+        "num_generations": trainer.num_generations,
+        "generation_batch_size": trainer.rollouts,
+        "max_completion_length": trainer.max_completion_length,
+        "temperature": trainer.temperature,
+        "epsilon": trainer.epsilon,
+        "num_iterations": trainer.num_iterations,
+        "loss_type": trainer.loss_type,
+    }
+    if isinstance(trainer, Grpo):
+        return grpo_config(schedule, beta=trainer.beta, **shared)
+    return ppo_config(schedule, beta=trainer.kl.weight, **shared)
+
+
+def ppo_settings(trainer: Ppo) -> PpoSettings:
+    """Return what PPO needs to know beside TRL's settings."""
+    kl, critic = trainer.kl, trainer.critic
+    in_reward = kl.place == "reward"
+    return PpoSettings(
+        gamma=trainer.gamma,
+        gae_lambda=trainer.gae_lambda,
+        whiten=trainer.whiten,
+        group_baseline=trainer.baseline == "group",
+        bootstrap=trainer.truncated == "bootstrap",
+        critic_learning_rate=critic.learning_rate,
+        critic_weight=critic.loss_weight,
+        critic_clip=critic.clip,
+        critic_warmup=critic.warmup_steps,
+        trunk_gradient=critic.trunk_gradient,
+        kl_in_reward=in_reward,
+        kl_estimator=kl.estimator or ("k1" if in_reward else "k3"),
+        kl_target=kl.target,
     )
+
+
+def build_critic(recipe: Recipe, trainer: Ppo, policy: nn.Module, base: str, start: Path | None) -> Critic:
+    """Return a stage's critic for a policy that was loaded from base, or from start, an earlier stage's."""
+    section, model = trainer.critic, recipe.model
+    if section.model is None:
+        return Critic(models.hidden_size(policy))
+    if section.model == "policy":
+        return models.own_critic(load_model(recipe, base, start))  # pyright: ignore
+    name = base if section.model == recipe.model.name else section.model
+    return models.load_critic(name, section.revision, model.dtype, model.attention)
 
 
 def build_alarms(recipe: Recipe) -> list[Alarm]:
@@ -233,7 +278,7 @@ def build_rubric(section: Rewards) -> Rubric:
 def build_scorer(recipe: Recipe, plan: Plan, tokenizer: PreTrainedTokenizerBase, end_ids: Collection[int]) -> Scorer:
     """Return what scores a stage's completions."""
     stage = plan.stage
-    assert isinstance(stage.trainer, Grpo)
+    assert isinstance(stage.trainer, Online)
     rewards, effort = stage.rewards or recipe.rewards, stage.effort or recipe.effort
     averages = None
     if isinstance(effort, RelativeEffort):

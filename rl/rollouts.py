@@ -23,7 +23,10 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class KeptRollout:
-    """Hold a rollout with what each of its tokens got: sequences as long as token_ids, None where not measured."""
+    """Hold a rollout with what each of its tokens got: sequences as long as token_ids, None where not measured.
+
+    `advantage` is the completion's, or the mean of its tokens' `advantages` where a critic tells them apart.
+    """
 
     rollout: Rollout
     group: int
@@ -33,6 +36,8 @@ class KeptRollout:
     weights: Sequence[float] | None = None
     anchors: Sequence[bool] | None = None
     preplan: Sequence[bool] | None = None
+    advantages: Sequence[float] | None = None
+    values: Sequence[float] | None = None
 
 
 def prompt_dataset(tasks: Sequence[Task], system: str | None) -> Dataset:

@@ -14,16 +14,27 @@ from transformers import PreTrainedTokenizerBase, set_seed
 from trl.trainer.sft_config import SFTConfig
 
 from rl import models, rollouts
-from rl.parts import Plan, build_alarms, build_scorer, credit_settings, load_model, make_plan
+from rl.critic import Critic
+from rl.parts import (
+    Plan,
+    build_alarms,
+    build_critic,
+    build_scorer,
+    credit_settings,
+    load_model,
+    make_plan,
+    ppo_settings,
+)
 from rl.recipe import dump
-from rl.recipe.sections import Grpo, Recipe
+from rl.recipe.sections import Recipe
+from rl.recipe.trainer_sections import Online, Ppo
 from rl.report import write_report
 from rl.telemetry.environment import describe
 from rl.telemetry.progress import ProgressDisplay
 from rl.telemetry.record import RunDirectory, RunError, check_new
 from rl.telemetry.tracking import Tracker
 from rl.telemetry.watch import Watch
-from rl.trainers import Alarmed, Alarms, Interrupt, Interrupted, fit_grpo, fit_sft, rename
+from rl.trainers import Alarmed, Alarms, Interrupt, Interrupted, PpoConfig, fit_grpo, fit_ppo, fit_sft, rename
 
 __all__ = ["Alarmed", "Interrupted", "RunFailed", "train"]
 
@@ -104,8 +115,11 @@ def _run_stages(
                 )
                 set_seed(recipe.seed)
                 model = load_model(recipe, base, policy)
-                trained = _fit(recipe, plan, model, tokenizer, watch, interrupt, checkpoint)
-            models.export(trained, tokenizer, final, plan.use)
+                critic = None
+                if isinstance(plan.stage.trainer, Ppo):
+                    critic = build_critic(recipe, plan.stage.trainer, model, base, policy)
+                trained = _fit(recipe, plan, model, critic, tokenizer, watch, interrupt, checkpoint)
+            models.export(trained, tokenizer, final, plan.use, run.newest_checkpoint(name))
             progress.say(f"{name}: the trained policy is in {final}")
             ended.append(name)
         policy = final
@@ -115,6 +129,7 @@ def _fit(
     recipe: Recipe,
     plan: Plan,
     model: nn.Module,
+    critic: Critic | None,
     tokenizer: PreTrainedTokenizerBase,
     watch: Watch,
     interrupt: Interrupt,
@@ -122,7 +137,7 @@ def _fit(
 ) -> nn.Module:
     """Train one stage and return its model. Raises Interrupted or Alarmed where it stopped before its last step."""
     stage = plan.stage
-    alarms = Alarms(build_alarms(recipe) if isinstance(stage.trainer, Grpo) else [], watch.progress.say)
+    alarms = Alarms(build_alarms(recipe) if isinstance(stage.trainer, Online) else [], watch.progress.say)
     callbacks = [alarms, watch, interrupt]  # the watch writes down what the alarms add to the metrics
     common = {"model": model, "tokenizer": tokenizer, "callbacks": callbacks, "resume_from": resume_from}
     try:
@@ -130,16 +145,20 @@ def _fit(
             dataset = rollouts.completion_dataset(plan.tasks, plan.system, tokenizer, plan.dial)
             trained = fit_sft(plan.config, dataset=dataset, **common)
         else:
-            trained = fit_grpo(
-                plan.config,
-                dataset=rollouts.prompt_dataset(plan.tasks, plan.system),
-                reward=build_scorer(recipe, plan, tokenizer, models.end_ids(model)),
-                credit=credit_settings(stage.credit or recipe.credit),
-                observer=watch,
-                keep_every=recipe.telemetry.samples.every,
-                keep_count=recipe.telemetry.samples.count,
-                **common,
-            )
+            common |= {
+                "dataset": rollouts.prompt_dataset(plan.tasks, plan.system),
+                "reward": build_scorer(recipe, plan, tokenizer, models.end_ids(model)),
+                "credit": credit_settings(stage.credit or recipe.credit),
+                "observer": watch,
+                "keep_every": recipe.telemetry.samples.every,
+                "keep_count": recipe.telemetry.samples.count,
+            }
+            if isinstance(stage.trainer, Ppo):
+                assert isinstance(plan.config, PpoConfig) and critic is not None
+                settings = ppo_settings(stage.trainer)
+                trained = fit_ppo(plan.config, settings=settings, critic=critic, **common)
+            else:
+                trained = fit_grpo(plan.config, **common)
     finally:
         watch.progress.end()
     if watch.step < stage.trainer.steps:

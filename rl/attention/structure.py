@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from torch import nn
 from transformers import PreTrainedModel
 
+from rl.critic import is_of_critic
+
 
 class ProbeError(ValueError):
     """Say which layers of a model cannot be probed, and why."""
@@ -21,7 +23,7 @@ def transformer(model: nn.Module) -> PreTrainedModel:
 
 def attention_modules(model: nn.Module) -> dict[int, nn.Module]:
     """Map each layer index to the module that calls the attention interface."""
-    named = transformer(model).named_modules()
+    named = [(name, module) for name, module in transformer(model).named_modules() if not is_of_critic(name)]
     modules = [module for name, module in named if name.rpartition(".")[2].endswith(("attn", "attention"))]
     return {int(module.layer_idx): module for module in modules if hasattr(module, "layer_idx")}  # pyright: ignore
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from rewards import Label
+from rl.critic import is_of_critic
 from rl.judge.audit import Audit, read_verdict
 
 CLOSING = "</label>"
@@ -58,7 +59,7 @@ class FrozenCopy:
     def _live(self) -> Iterator[tuple[str, Tensor]]:
         """Yield the storage of every trained weight: under ZeRO-3 this rank's shard, gathered copies of it let go."""
         for name, parameter in self._model.named_parameters():
-            if parameter.requires_grad:
+            if parameter.requires_grad and not is_of_critic(name):
                 yield name, _shard(parameter)
 
     @property

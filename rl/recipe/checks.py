@@ -15,7 +15,7 @@ from rl.recipe.faults import suggestion
 from rl.recipe.reward_sections import Multiplier, RelativeEffort, Rewards
 from rl.recipe.section import Section
 from rl.recipe.sections import Recipe, Stage
-from rl.recipe.trainer_sections import Grpo, Sft
+from rl.recipe.trainer_sections import Grpo, Online, Sft
 from rl.recipe.trl_fields import reason_to_refuse
 
 # reasoning-gym tasks for which rl.data.traces can write worked completions.
@@ -136,7 +136,7 @@ REMEDIES = {"effort": "`effort` (or `length_target`)", "monitor": "`monitor`"}
 
 def _need_faults(recipe: Recipe, stage: Stage, place: Place) -> Iterator[Fault]:
     """Yield what the rewards of a stage need and nothing provides, and what it is provided with for no reward."""
-    if not isinstance(stage.trainer, Grpo):
+    if not isinstance(stage.trainer, Online):
         if stage.monitor:
             yield [*place, "monitor"], f"has no effect in an {stage.trainer.kind} stage; leave it out"
         return
@@ -162,7 +162,7 @@ def _need_faults(recipe: Recipe, stage: Stage, place: Place) -> Iterator[Fault]:
 
 def _gold_faults(recipe: Recipe, stage: Stage, place: Place) -> Iterator[Fault]:
     rewards = stage.rewards or recipe.rewards
-    if not isinstance(stage.trainer, Grpo):
+    if not isinstance(stage.trainer, Online):
         return
     inside = [*place, "rewards"] if stage.rewards else ["rewards"]
     data, at = (stage.data, [*place, "data"]) if stage.data else (recipe.data, ["data"])
@@ -208,7 +208,7 @@ def _own_role(name: str) -> str:
 
 def _unused_faults(recipe: Recipe) -> Iterator[Fault]:
     """Yield what the recipe provides to all stages and no reward of any stage uses."""
-    trained = [stage for stage in recipe.stages if isinstance(stage.trainer, Grpo)]
+    trained = [stage for stage in recipe.stages if isinstance(stage.trainer, Online)]
     used = {
         section for s in trained for wanted in needs_of(s.rewards or recipe.rewards).values() for section, _ in wanted
     }
@@ -223,7 +223,7 @@ def _trainer_faults(stage: Stage) -> Iterator[Fault]:
         reason = reason_to_refuse(trainer.kind, field)
         if reason:
             yield ["trainer", "trl", field], reason
-    if isinstance(trainer, Grpo):
+    if isinstance(trainer, Online):
         product = f"prompts_per_step x num_generations = {trainer.rollouts}"
         total, words = trainer.rollouts / trainer.updates, product
         if trainer.updates > 1:
@@ -245,7 +245,7 @@ def _trainer_faults(stage: Stage) -> Iterator[Fault]:
 def _credit_faults(recipe: Recipe, stage: Stage, place: Place) -> Iterator[Fault]:
     trainer, credit = stage.trainer, stage.credit or recipe.credit
     place = [*place, "credit"] if stage.credit else ["credit"]
-    if not isinstance(trainer, Grpo):
+    if not isinstance(trainer, Online):
         if stage.credit:
             yield place, f"has no effect in an {trainer.kind} stage; leave it out"
         return

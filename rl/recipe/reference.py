@@ -54,7 +54,8 @@ def _meaning(section: type[BaseModel], name: str) -> str:
     fields = [
         cls.model_fields[name] for cls in section.__mro__ if issubclass(cls, BaseModel) and name in cls.model_fields
     ]
-    return next((field.description for field in fields if field.description), "")
+    meaning = next((field.description for field in fields if field.description), "")
+    return " ".join(meaning.split())
 
 
 def _join(path: str, name: str, field: FieldInfo, section: type[BaseModel]) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rl.recipe.section import Positive, Section
 
@@ -40,30 +40,25 @@ class Sft(Trainer):
     """`given` keeps the order of the data, for a curriculum."""
 
 
-class Grpo(Trainer):
-    """Group-relative policy optimisation (arXiv 2402.03300), on TRL's trainer."""
+class Online(Trainer):
+    """What the trainers share that learn from rollouts of the policy they train."""
 
-    kind: Literal["grpo"]
     learning_rate: Annotated[float, Field(gt=0)] = 1e-6
     micro_batch: Positive = 8
     prompts_per_step: Positive = 8
     """Prompts whose completions make one batch of rollouts, over all devices."""
-    num_generations: Annotated[int, Field(ge=2)] = 8
-    """Completions of one prompt: the group that an advantage is relative to (G)."""
+    num_generations: Positive
+    """Completions of one prompt (G)."""
     max_completion_length: Positive = 1024
     """Longest completion, in tokens."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
     """Temperature of the rollouts."""
-    beta: Annotated[float, Field(ge=0)] = 0.0
-    """Weight of the KL to the stage's first policy; 0 keeps no reference model."""
     epsilon: Annotated[float, Field(gt=0)] = 0.2
     """Clip range of the probability ratio."""
     updates: Positive = 1
     """Optimizer steps that one batch of rollouts is split over; `steps` counts optimizer steps."""
     num_iterations: Positive = 1
     """Optimisation passes over one batch of rollouts."""
-    loss_type: Literal["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo"] = "dapo"
-    """How token losses become one loss, as TRL defines it. cispo needs `trl: {epsilon_high: 5.0}`."""
 
     @property
     def rollouts(self) -> int:
@@ -71,4 +66,87 @@ class Grpo(Trainer):
         return self.prompts_per_step * self.num_generations
 
 
-AnyTrainer = Annotated[Sft | Grpo, Field(discriminator="kind")]
+class Grpo(Online):
+    """Group-relative policy optimisation (arXiv 2402.03300), on TRL's trainer."""
+
+    kind: Literal["grpo"]
+    num_generations: Annotated[int, Field(ge=2)] = 8
+    """Completions of one prompt: the group that an advantage is relative to (G)."""
+    beta: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the KL to the stage's first policy; 0 keeps no reference model."""
+    loss_type: Literal["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo"] = "dapo"
+    """How token losses become one loss, as TRL defines it. cispo needs `trl: {epsilon_high: 5.0}`."""
+
+
+class Kl(Section):
+    """How the policy is held to the stage's first one."""
+
+    weight: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the KL; 0 keeps no reference model."""
+    place: Literal["reward", "loss"] = "reward"
+    """`reward`: a penalty on each token's reward, seen by the critic (arXiv 2203.02155); `loss`: a term of the loss."""
+    estimator: Literal["k1", "k3"] | None = None
+    """k1: log-ratio; k3: never negative, less variance. By default k1 in the reward; in the loss only k3 holds."""
+    target: Annotated[float, Field(gt=0)] | None = None
+    """Nats per completion that the weight is adapted to (arXiv 1909.08593); by default it stays as it is."""
+
+    @model_validator(mode="after")
+    def _has_an_effect(self) -> "Kl":
+        if self.place == "loss" and self.estimator == "k1":
+            raise ValueError("estimator: k1 has no gradient in the loss on average; write k3, or place: reward")
+        if self.target is not None and self.weight == 0:
+            raise ValueError("target: a weight of 0 stays 0; give the weight to start from, such as 0.01")
+        return self
+
+
+class Critic(Section):
+    """What estimates the value of every state. Its learning rate and clip range are common values [ours]."""
+
+    model: Annotated[str, Field(min_length=1)] | None = None
+    """By default a linear head on the policy's own trunk. A model folder or hub name: a network of its own; `policy`:
+    a copy of the stage's first policy. It is trained in full, and needs memory like a second policy."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub model."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-5
+    """Peak learning rate of the critic's own weights; a shared trunk goes by the policy's."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """First optimizer steps, in which the critic trains alone."""
+    loss_weight: Annotated[float, Field(gt=0)] = 0.5
+    """Weight of the critic's loss beside the policy's."""
+    clip: Annotated[float, Field(gt=0)] | None = 0.2
+    """How far a value may leave the one at the rollout before its loss is clipped; null never clips."""
+    trunk_gradient: bool = True
+    """Whether the critic's loss trains a shared trunk too, or its head alone."""
+
+
+class Ppo(Online):
+    """Proximal policy optimisation with a critic (arXiv 1707.06347), on the GRPO trainer's machinery."""
+
+    kind: Literal["ppo"]
+    num_generations: Positive = 1
+    """Completions of one prompt; advantages need no group."""
+    gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Discount of a reward per token."""
+    gae_lambda: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Lambda of generalized advantage estimation (arXiv 1506.02438). Below 1 less noise; but 0.95 leaves 1 % of the
+    final reward to a token 90 before the end, which long reasoning does not bear (arXiv 2503.01491)."""
+    whiten: bool = True
+    """Bring advantages to mean 0 and variance 1 over the tokens of all rollouts."""
+    baseline: Literal["none", "group"] = "none"
+    """`group` takes the mean reward of a prompt's completions off each of them, before the critic sees it [ours]."""
+    truncated: Literal["end", "bootstrap"] = "end"
+    """A completion that is cut off `end`s there, since its reward was given for it as it is; or the critic's value of
+    its last state stands for what would have come, so that being cut off costs nothing [ours]."""
+    loss_type: Literal["grpo", "bnpo", "dr_grpo", "dapo"] = "dapo"
+    """How token losses become one loss, as TRL defines it; dapo: each token counts alike."""
+    kl: Kl = Kl()
+    critic: Critic = Critic()
+
+    @model_validator(mode="after")
+    def _groups_have_a_mean(self) -> "Ppo":
+        if self.baseline == "group" and self.num_generations < 2:
+            raise ValueError("baseline: a group of one has no other reward; set num_generations to 2 or more")
+        return self
+
+
+AnyTrainer = Annotated[Sft | Grpo | Ppo, Field(discriminator="kind")]

@@ -61,6 +61,7 @@ OWNED: dict[str, str | None] = {
 CONFIG_FILES = {
     "sft": ("trl/trainer/sft_config.py", "trl/trainer/base_config.py", "transformers/training_args.py"),
     "grpo": ("trl/trainer/grpo_config.py", "trl/trainer/base_config.py", "transformers/training_args.py"),
+    "ppo": ("trl/trainer/grpo_config.py", "trl/trainer/base_config.py", "transformers/training_args.py"),
 }
 
 
@@ -84,10 +85,19 @@ def _dataclass_fields(file: str) -> set[str]:
     }
 
 
+# Fields that a trainer kind has no use for, though TRL's config behind it has them.
+UNUSED = {"ppo": {"scale_rewards": "has no effect: advantages are whitened, not scaled by group; see `whiten`"}}
+RENAMED = {"ppo": {"beta": "kl.weight"}}
+
+
 def reason_to_refuse(kind: str, field: str) -> str | None:
     """Say why `trl: {field: ...}` cannot be passed through; None where it can."""
     from rl.recipe.faults import suggestion
 
+    if reason := UNUSED.get(kind, {}).get(field):
+        return reason
+    if key := RENAMED.get(kind, {}).get(field):
+        return f"is said by the recipe's own key `{key}`; set that"
     if field in OWNED:
         key = OWNED[field]
         return f"is said by the recipe's own key `{key}`; set that" if key else "is decided by rhythm; leave it out"

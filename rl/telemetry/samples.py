@@ -28,6 +28,11 @@ def sample_row(kept: KeptRollout, tokenizer: PreTrainedTokenizerBase) -> dict[st
         "waad": _rounded(kept.waad),
         "fai": _rounded(kept.fai),
         "weight": _rounded(kept.weights),
+        **{
+            name: _rounded(values)
+            for name, values in (("token_advantage", kept.advantages), ("value", kept.values))
+            if values is not None
+        },
         "anchor": _marked(kept.anchors),
         "preplan": _marked(kept.preplan),
     }

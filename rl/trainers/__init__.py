@@ -1,10 +1,20 @@
 """Training stages on TRL's trainers."""
 
 from rl.trainers.alarms import Alarm, Alarmed, Alarms
-from rl.trainers.fit import Schedule, TrainerError, fit_grpo, fit_sft, grpo_config, sft_config
+from rl.trainers.fit import (
+    Schedule,
+    TrainerError,
+    fit_grpo,
+    fit_ppo,
+    fit_sft,
+    grpo_config,
+    ppo_config,
+    sft_config,
+)
 from rl.trainers.interrupt import Interrupt, Interrupted
 from rl.trainers.names import rename
 from rl.trainers.observer import Observer
+from rl.trainers.ppo import PpoConfig, PpoSettings
 from rl.trainers.token_credit import CreditSettings
 
 __all__ = [
@@ -15,11 +25,15 @@ __all__ = [
     "Interrupt",
     "Interrupted",
     "Observer",
+    "PpoConfig",
+    "PpoSettings",
     "Schedule",
     "TrainerError",
     "fit_grpo",
+    "fit_ppo",
     "fit_sft",
     "grpo_config",
+    "ppo_config",
     "rename",
     "sft_config",
 ]

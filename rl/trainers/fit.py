@@ -1,8 +1,9 @@
 """Build a TRL trainer for one stage and run it."""
 
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
+from rl.critic import Critic, detach
 from rl.scoring import Scorer
 from rl.trainers.grpo import GrpoTrainer
 from rl.trainers.observer import Observer
+from rl.trainers.ppo import PpoConfig, PpoSettings, PpoTrainer
 from rl.trainers.token_credit import CreditSettings
 
 
@@ -87,6 +90,11 @@ def grpo_config(schedule: Schedule, **settings: Any) -> GRPOConfig:
     return _config(GRPOConfig, schedule, **settings)
 
 
+def ppo_config(schedule: Schedule, **settings: Any) -> PpoConfig:
+    """Return TRL's settings for PPO; settings are fields of GRPOConfig. Raises TrainerError."""
+    return _config(PpoConfig, schedule, **settings)
+
+
 def _config(config: type, schedule: Schedule, **settings: Any) -> Any:
     hints = typing.get_type_hints(config)
     for name, value in schedule.trl.items():
@@ -126,7 +134,20 @@ def fit_sft(
     return _train(trainer, resume_from)
 
 
-def fit_grpo(
+def fit_grpo(config: GRPOConfig, **parts: Any) -> nn.Module:
+    """Train with GRPO and return the trained model; `parts` are those of _fit_online."""
+    return _fit_online(GrpoTrainer, config, **parts)
+
+
+def fit_ppo(config: PpoConfig, *, settings: PpoSettings, critic: Critic, **parts: Any) -> nn.Module:
+    """Train with PPO and return the trained model without its critic; `parts` are those of _fit_online."""
+    trained = _fit_online(partial(PpoTrainer, settings=settings, critic=critic), config, **parts)
+    detach(trained)
+    return trained
+
+
+def _fit_online(
+    trainer_class: Callable[..., GrpoTrainer],
     config: GRPOConfig,
     *,
     model: nn.Module,
@@ -141,7 +162,7 @@ def fit_grpo(
     resume_from: Path | None,
 ) -> nn.Module:
     """Train on rollouts and return the trained model."""
-    trainer = GrpoTrainer(
+    trainer = trainer_class(
         reward=reward,
         args=config,
         credit=credit,

@@ -2,21 +2,21 @@
 
 Seams (TRL 1.16): _generate_and_score_completions, _generate, _get_per_token_logps_and_entropies, _compute_loss,
 _metrics, _step, _tokenizer, eos_token_ids, _buffered_inputs, _get_train_sampler, _save_checkpoint,
-_load_optimizer_and_scheduler.
+_load_optimizer_and_scheduler. PPO stands on this trainer, through the methods under "what another trainer replaces".
 """
 
 import json
 import math
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
-from transformers import GenerationConfig
-from trl.models.utils import unwrap_model_for_generation
+from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
@@ -25,8 +25,16 @@ from rl.rollouts import KeptRollout
 from rl.scoring import Scorer
 from rl.trainers.credit_metrics import CreditMetrics
 from rl.trainers.observer import Observer
-from rl.trainers.state import load_frozen, rollouts_from_json, rollouts_to_json, save_frozen
+from rl.trainers.state import (
+    load_batches,
+    load_frozen,
+    rollouts_from_json,
+    rollouts_to_json,
+    save_batches,
+    save_frozen,
+)
 from rl.trainers.token_credit import CreditSettings, Place, Reading, TokenCredit
+from rl.trainers.writing import write_greedily
 
 Batch = dict[str, Any]
 
@@ -55,7 +63,7 @@ class GrpoTrainer(GRPOTrainer):
     ) -> None:
         super().__init__(reward_funcs=[reward], args=args, **kwargs)  # pyright: ignore
         self.reward, self.observer = reward, observer
-        reward.attach(self.model, self._write)
+        reward.attach(self.model, partial(write_greedily, self, self._tokenizer, self.eos_token_ids))
         self.keep_every, self.keep_count = keep_every, keep_count
         place = Place(self.accelerator.process_index, self.accelerator.num_processes, self._sum_over_ranks)
         self.credit = (
@@ -64,28 +72,67 @@ class GrpoTrainer(GRPOTrainer):
             else TokenCredit(credit, self.model, models.delimiters(self._tokenizer), args.seed, place)
         )
         self.credit_metrics = CreditMetrics()
-        self._probe_next = False
+        self._next_pass: Literal["rollouts", "update"] | None = None
         self._reading: Reading | None = None
         self._tool_mask: Tensor | None = None
         self._micro_batch: Batch | None = None
         self._sampler: Any = None
 
+    # What another trainer replaces.
+
+    needs_rollout_pass = False
+    """Whether the policy must read all rollouts before it trains on them, also where TRL would not have it do so."""
+
+    def _policy_pass(self) -> AbstractContextManager[Any]:
+        """Surround a forward pass of the policy over rollouts, or over a micro-batch of them."""
+        return nullcontext()
+
+    def _set_advantages(self, batch: Batch) -> None:
+        """Put the advantages of a generation batch into it, (B,) or (B, T): `unweighted`, to be weighted by credit."""
+        if self.reward.advantages is not None:
+            batch["advantages"] = batch["advantages"].new_tensor(self.reward.advantages)
+        batch["unweighted"] = batch["advantages"]
+
+    def _own_state(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps beside what every trainer's keeps, as JSON data."""
+        return {}
+
+    def _restore_own(self, state: dict[str, Any]) -> None:
+        """Take up what _own_state returned."""
+
+    # What TRL calls.
+
     def _generate_and_score_completions(self, inputs: list[Batch]) -> Batch:
         training = self.model.training
-        credit = self.credit if training else None
-        self._probe_next = credit is not None and credit.fused and self._makes_old_pass()
+        makes_pass = training and self._makes_old_pass()
+        self._next_pass = "rollouts" if makes_pass else None
         if training:
             self.reward.refresh(self.state.global_step + 1)
         batch: Batch = super()._generate_and_score_completions(self.reward.dress(inputs, self._generation))
         if not training:
             return batch
-        if self.reward.advantages is not None:
-            batch["advantages"] = batch["advantages"].new_tensor(self.reward.advantages)
+        if self.needs_rollout_pass and not makes_pass:
+            self._pass_over_rollouts(batch)
         batch["row"] = torch.arange(len(batch["advantages"]), device=batch["advantages"].device)
-        batch["sequence_advantages"] = batch["advantages"]
-        if credit is not None:
-            self._give_credit(credit, batch)
+        self._set_advantages(batch)
+        if self.credit is not None:
+            self._give_credit(self.credit, batch)
         return batch
+
+    @torch.no_grad()
+    def _pass_over_rollouts(self, batch: Batch) -> None:
+        """Have the policy read a generation batch, as TRL does where it needs old log-probs, and keep those."""
+        ids, mask = _sequences(batch)
+        policy: Any = self.model
+        with disable_gradient_checkpointing(policy, self.args.gradient_checkpointing_kwargs):  # pyright: ignore
+            self._next_pass = "rollouts"
+            batch["old_per_token_logps"], _, _ = self._get_per_token_logps_and_entropies(
+                self.model,
+                ids,
+                mask,
+                batch["completion_ids"].size(1),
+                batch_size=self.args.per_device_train_batch_size,
+            )
 
     def _give_credit(self, credit: TokenCredit, batch: Batch) -> None:
         """Weigh a generation batch, or leave that to the training forward and prepare what it cannot know."""
@@ -94,8 +141,7 @@ class GrpoTrainer(GRPOTrainer):
             batch["noise"] = credit.noise(self._generation, *completions.shape).to(completions.device)
         reading, self._reading = self._reading, None
         if reading is None and credit.reads("attention"):
-            ids = torch.cat([batch["prompt_ids"], completions], dim=1)
-            mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
+            ids, mask = _sequences(batch)
             response = _response(mask, completions.size(1), batch.get("tool_mask"))
             self._select_heads_if_due(self.model, ids, mask, response)
             if not credit.fused:
@@ -112,33 +158,6 @@ class GrpoTrainer(GRPOTrainer):
         rows = None if spans is None else [torch.tensor(row, device=self.accelerator.device) for row in spans]
         self._tool_mask = None if rows is None else pad_sequence(rows, batch_first=True, padding_value=1)
         return outputs
-
-    def _write(self, prompts: list[list[int]], max_tokens: int, closing: str) -> list[list[int]]:
-        """Have the policy go on from prompts, greedily, up to the closing text; all ranks write as many."""
-        tokenizer: Any = self._tokenizer
-        wrapped: Any = self.model_wrapped
-        config = GenerationConfig(
-            max_new_tokens=max_tokens,
-            do_sample=False,
-            pad_token_id=tokenizer.pad_token_id,
-            eos_token_id=self.eos_token_ids,
-            stop_strings=[closing],
-        )
-        with (
-            torch.no_grad(),
-            unwrap_model_for_generation(
-                wrapped, self.accelerator, gather_deepspeed3_params=self.args.ds3_gather_for_generation
-            ) as model,
-        ):
-            policy: Any = model
-            policy.eval()  # no dropout in what is a judgement
-            inputs = tokenizer.pad({"input_ids": prompts}, padding_side="left", return_tensors="pt")
-            inputs = inputs.to(self.accelerator.device)
-            try:
-                written = policy.generate(**inputs, generation_config=config, tokenizer=tokenizer)
-            finally:
-                policy.train()
-        return written[:, inputs["input_ids"].shape[1] :].tolist()
 
     @property
     def _generate_every(self) -> int:
@@ -166,18 +185,20 @@ class GrpoTrainer(GRPOTrainer):
         **kwargs: Any,
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         call = super()._get_per_token_logps_and_entropies
-        if not self._probe_next:  # the reference model's pass, or no credit
+        purpose, self._next_pass = self._next_pass, None
+        if purpose is None:  # the reference model's
             return call(model, input_ids, attention_mask, logits_to_keep, *args, **kwargs)
-        self._probe_next = False
         credit, batch = self.credit, self._micro_batch
-        assert credit is not None
+        if credit is None or not (credit.fused if purpose == "rollouts" else batch is not None):
+            with self._policy_pass():
+                return call(model, input_ids, attention_mask, logits_to_keep, *args, **kwargs)
         tool_mask = self._tool_mask if batch is None else batch.get("tool_mask")
         response = _response(attention_mask, logits_to_keep, tool_mask)
         if batch is None:  # the whole generation batch; before the training forward, heads were selected on it
             self._select_heads_if_due(model, input_ids, attention_mask, response)
         if credit.reads("entropy"):
             kwargs["compute_entropy"] = True
-        with credit.probe(model, attention_mask, response) as reading:
+        with self._policy_pass(), credit.probe(model, attention_mask, response) as reading:
             outputs = call(model, input_ids, attention_mask, logits_to_keep, *args, **kwargs)
         if credit.reads("entropy"):
             assert outputs[1] is not None
@@ -191,8 +212,8 @@ class GrpoTrainer(GRPOTrainer):
     def _compute_loss(self, model: nn.Module, inputs: Batch) -> Tensor:
         inputs = dict(inputs)
         training = self.model.training
-        self._probe_next = training and self.credit is not None and "weights" not in inputs
-        self._micro_batch = inputs if self._probe_next else None
+        self._next_pass = "update" if training else None
+        self._micro_batch = inputs if training and self.credit is not None and "weights" not in inputs else None
         loss = super()._compute_loss(model, inputs)
         self._micro_batch = None
         if training:
@@ -214,12 +235,12 @@ class GrpoTrainer(GRPOTrainer):
         return self.accelerator.reduce(tensor, reduction="sum")  # pyright: ignore
 
     def _weigh(self, credit: TokenCredit, batch: Batch, reading: Reading) -> None:
-        """Turn the batch's (B,) advantages into (B, T) ones and keep what they came from."""
-        ids, advantages = batch["completion_ids"], batch["sequence_advantages"]
-        own = _response(batch["completion_mask"], ids.shape[1], batch.get("tool_mask"))
+        """Turn the batch's advantages into weighted (B, T) ones and keep what they came from."""
+        ids, advantages = batch["completion_ids"], batch["unweighted"]
+        own = own_tokens(batch)
         reading = reading.of_last(ids.shape[1])
         given = credit.weigh(ids, own, advantages, reading, batch.get("noise"))
-        batch["advantages"] = advantages.unsqueeze(1) * given.weights
+        batch["advantages"] = (advantages.unsqueeze(1) if advantages.dim() == 1 else advantages) * given.weights
         rhythm = reading.rhythm
         batch |= {"weights": given.weights, "selected": given.selected, "response": own}
         batch["delimiters"] = own & credit.is_delimiter(ids)
@@ -257,9 +278,12 @@ class GrpoTrainer(GRPOTrainer):
         length = len(rollout.token_ids)
         seen = {
             key: inputs[key][index, :length].tolist() if key in inputs else None
-            for key in ("waad", "fai", "weights", "anchors", "preplan")
+            for key in ("waad", "fai", "weights", "anchors", "preplan", "values")
         }
-        advantage = inputs["sequence_advantages"][index].item()
+        unweighted = inputs["unweighted"][index]
+        if unweighted.dim():
+            seen["advantages"] = unweighted[:length].tolist()
+        advantage = unweighted[:length].mean().item() if unweighted.dim() else unweighted.item()
         return KeptRollout(rollout=rollout, group=row // self.num_generations, advantage=advantage, **seen)
 
     def _get_train_sampler(self, dataset: Any = None) -> Any:
@@ -275,13 +299,13 @@ class GrpoTrainer(GRPOTrainer):
         stem = folder / f"rhythm-rank{self.args.process_index}"
         fresh = self._step % self._generate_every == 0
         batches: list[Batch] = [] if fresh else self._buffered_inputs  # pyright: ignore
-        tensors = {f"{i}.{key}": value.clone() for i, batch in enumerate(batches) for key, value in batch.items()}
-        save_file(tensors, stem.with_suffix(".safetensors"))
+        save_batches(batches, stem.with_suffix(".safetensors"))
         save_frozen(self.reward.judge, folder, self.args.process_index)
         state = {
             "step": self._step,
             "scorer": self.reward.state(),
             "credit": self.credit.state() if self.credit else None,
+            "trainer": self._own_state(),
             "rollouts": [] if fresh else rollouts_to_json(self.reward.rollouts),
         }
         part = stem.with_suffix(".json.part")
@@ -300,10 +324,22 @@ class GrpoTrainer(GRPOTrainer):
         self.reward.restore(state["scorer"])
         load_frozen(self.reward.judge, Path(checkpoint), self.args.process_index, state["scorer"]["copy_taken_at"])
         self.reward.rollouts = rollouts_from_json(state["rollouts"])
-        self._buffered_inputs = _unflatten(load_file(stem.with_suffix(".safetensors"), str(self.accelerator.device)))
+        self._restore_own(state["trainer"])
+        self._buffered_inputs = load_batches(stem.with_suffix(".safetensors"), self.accelerator.device) or None
         # The sampler draws one permutation an epoch from a generator of its own, which starts anew in a resumed run.
         for _ in range(math.floor(self.state.epoch or 0) if self._sampler.shuffle else 0):
             torch.randperm(self._sampler.num_samples, generator=self._sampler.generator)
+
+
+def _sequences(batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return prompts with their completions, and the mask of both."""
+    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
+    return ids, torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
+
+
+def own_tokens(batch: Batch) -> Tensor:
+    """Return which (B, T) tokens of its completions the policy wrote."""
+    return _response(batch["completion_mask"], batch["completion_ids"].shape[1], batch.get("tool_mask"))
 
 
 def _response(attention_mask: Tensor, completion_length: int, tool_mask: Tensor | None) -> Tensor:
@@ -314,11 +350,3 @@ def _response(attention_mask: Tensor, completion_length: int, tool_mask: Tensor 
         own = pad(tool_mask, (0, completion_length - tool_mask.shape[1]), value=1)
         response[:, -completion_length:] &= own.bool()
     return response
-
-
-def _unflatten(tensors: dict[str, Tensor]) -> list[Batch] | None:
-    batches: dict[int, Batch] = {}
-    for name, value in tensors.items():
-        index, _, key = name.partition(".")
-        batches.setdefault(int(index), {})[key] = value
-    return [batches[index] for index in sorted(batches)] or None

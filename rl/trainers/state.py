@@ -1,10 +1,12 @@
 """What a checkpoint keeps beside TRL's: rollouts that are still to be trained on, and a frozen judge's weights."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from rewards import Sample, Score
 from rl.judge import FrozenCopy, FrozenJudge, Judge
@@ -21,6 +23,20 @@ def rollouts_from_json(rows: Sequence[dict]) -> list[Rollout]:
     return [
         Rollout(row["prompt"], tuple(row["token_ids"]), Sample(**row["sample"]), Score(**row["score"])) for row in rows
     ]
+
+
+def save_batches(batches: Sequence[Mapping[str, Tensor]], path: Path) -> None:
+    """Write micro-batches."""
+    save_file({f"{i}.{key}": value.clone() for i, batch in enumerate(batches) for key, value in batch.items()}, path)
+
+
+def load_batches(path: Path, device: torch.device) -> list[dict[str, Tensor]]:
+    """Read what save_batches wrote, in its order."""
+    batches: dict[int, dict[str, Tensor]] = {}
+    for name, value in load_file(path, str(device)).items():
+        index, _, key = name.partition(".")
+        batches.setdefault(int(index), {})[key] = value
+    return [batches[index] for index in sorted(batches)]
 
 
 def save_frozen(judge: Judge | None, folder: Path, rank: int) -> None:

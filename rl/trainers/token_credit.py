@@ -194,7 +194,7 @@ class TokenCredit:
         self,
         completion_ids: Int[Tensor, "B C"],
         response: Bool[Tensor, "B C"],
-        advantages: Float[Tensor, "B"],
+        advantages: Float[Tensor, "B"] | Float[Tensor, "B C"],
         reading: Reading,
         noise: Float[Tensor, "B C"] | None,
     ) -> Credit:

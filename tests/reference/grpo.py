@@ -43,7 +43,7 @@ class ByParity:
         return float(len(sample.completion) % 2)
 
 
-def arguments(folder: Path, **changes: Any) -> GRPOConfig:
+def arguments(folder: Path, config: type[GRPOConfig] = GRPOConfig, **changes: Any) -> Any:
     settings = {
         "output_dir": str(folder),
         "max_steps": 3,
@@ -62,7 +62,7 @@ def arguments(folder: Path, **changes: Any) -> GRPOConfig:
         "seed": 0,
         "remove_unused_columns": False,
     }
-    return GRPOConfig(**{**settings, **changes})
+    return config(**{**settings, **changes})
 
 
 def parity_scorer(group_size: int = 4) -> Scorer:
