@@ -4,8 +4,10 @@ It is a submodule of the policy, so that one forward pass, one optimizer and one
 wants the policy alone (an export, vLLM, a frozen copy) asks for it without its critic.
 """
 
+import functools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import make_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +104,8 @@ def read_values(model: nn.Module, *, detached: bool) -> Iterator[list[Float[Tens
         ids = kwargs.get("input_ids", args[0] if args else None)
         found.append(critic(hidden.detach() if detached else hidden, ids, kwargs["attention_mask"]))
 
-    def after_policy(_: nn.Module, __: tuple, outputs: Any) -> None:
-        outputs["values"] = found[-1]
+    def after_policy(_: nn.Module, __: tuple, outputs: Any) -> Any:
+        return _with_values(type(outputs))(**outputs, state_values=found[-1])
 
     hooks = [
         network.base_model.register_forward_hook(after_trunk, with_kwargs=True),
@@ -114,6 +116,12 @@ def read_values(model: nn.Module, *, detached: bool) -> Iterator[list[Float[Tens
     finally:
         for hook in hooks:
             hook.remove()
+
+
+@functools.cache
+def _with_values(outputs: type) -> type:
+    """Return a class of model outputs that has values too; DDP builds outputs anew from their fields."""
+    return make_dataclass(f"{outputs.__name__}WithValues", [("state_values", Any, None)], bases=(outputs,))
 
 
 def split(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -60,7 +60,9 @@ def stage_figures(rows: list[Row]) -> list[Figure]:
     """Return the cards of one stage: title, note, whether wide, and the figure; only what was recorded."""
     rewarded = _has(rows, "reward/total/mean")
     makers = (
-        (_reward, _length, _entropy, _credit, _trust, _effort, _monitor) if rewarded else (_loss, _accuracy, _entropy)
+        (_reward, _length, _entropy, _credit, _critic, _trust, _effort, _monitor)
+        if rewarded
+        else (_loss, _accuracy, _entropy)
     )
     return [card for make in makers if (card := make(rows)) is not None]
 
@@ -148,6 +150,16 @@ def _credit(rows: list[Row]) -> Figure | None:
         ("credit/dominated/share", "dominated", "$pink"),
     ]
     return _several(rows, "Credit", note, keys, "weight or share")
+
+
+def _critic(rows: list[Row]) -> Figure | None:
+    note = "Mean value and return of the tokens, and how much of the returns' variance the values explain (1: all)."
+    keys = [
+        ("critic/value/mean", "value", "$blue"),
+        ("critic/return/mean", "return", "$orange"),
+        ("critic/explained_variance/mean", "explained variance", "$green"),
+    ]
+    return _several(rows, "Critic", note, keys, "value or share")
 
 
 def _trust(rows: list[Row]) -> Figure | None:

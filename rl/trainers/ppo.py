@@ -68,6 +68,7 @@ class PpoTrainer(GrpoTrainer):
         self.kl_weight = KlWeight(self.beta, settings.kl_target)
         critics.attach(self.model, critic)
         self._values: list[Tensor] = []
+        self._critic_sums = torch.zeros(3)
         if self.use_vllm:
             self.send_policy_alone()
 
@@ -184,11 +185,17 @@ class PpoTrainer(GrpoTrainer):
         tokens = inputs["num_judged"].clamp_min(1.0) / self.accelerator.num_processes / steps
         critic_loss = losses.masked_fill(~judged, 0.0).sum() / tokens
         found = torch.stack([losses.detach().masked_fill(~judged, 0.0).sum(), (clipped & judged).sum(), judged.sum()])
-        total, held, count = self._sum_over_ranks(found).tolist()
-        if count:
-            self._metrics["train"]["critic/loss/mean"].append(total / count)
-            self._metrics["train"]["critic/clip/share"].append(held / count)
+        self._critic_sums = self._critic_sums.to(found.device) + found
         return loss * (0.0 if self._warms_up else 1.0) + settings.critic_weight * critic_loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add what the critic's loss was, a mean over all judged tokens since the last log."""
+        total, clipped, count = self._sum_over_ranks(self._critic_sums.to(self.accelerator.device)).tolist()
+        self._critic_sums = torch.zeros(3)
+        if count and self.model.training:
+            self._metrics["train"]["critic/loss/mean"].append(total / count)
+            self._metrics["train"]["critic/clip/share"].append(clipped / count)
+        super().log(logs, start_time)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """Give the critic's parameters groups of their own, with their learning rate."""

@@ -1,26 +1,11 @@
 """Credit in several real processes: the weights, heads and training of two ranks are those of one."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-
-SCRIPTS = Path(__file__).resolve().parents[2] / "reference"
-
-
-def run(folder: Path, how: str, ranks: int, script: str = "ranks.py") -> list[dict[str, Any]]:
-    """Train in that many processes and return what each wrote down."""
-    folder.mkdir()
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)] if ranks > 1 else []
-    environment = {**os.environ, "DS_ACCELERATOR": "cpu"}
-    command = [sys.executable, *launcher, str(SCRIPTS / script), str(folder), how]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr[-4000:]
-    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(ranks)]
+from reference.launched import run
 
 
 @pytest.fixture(scope="module")
