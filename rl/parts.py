@@ -239,7 +239,7 @@ def ppo_settings(trainer: Ppo) -> PpoSettings:
         bootstrap=trainer.truncated == "bootstrap",
         critic_learning_rate=critic.learning_rate,
         critic_weight=critic.loss_weight,
-        critic_clip=critic.clip,
+        critic_clip=critic.clip or None,
         critic_warmup=critic.warmup_steps,
         trunk_gradient=critic.trunk_gradient,
         kl_in_reward=in_reward,

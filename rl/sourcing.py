@@ -26,7 +26,13 @@ def load_tasks(source: Data, seed: int, worked: bool) -> list[data.Task]:
         case ReasoningGym():
             seed = seed if source.seed is None else source.seed
             return data.from_reasoning_gym(
-                source.task, source.size, seed, source.options, traced=worked, limit=source.limit
+                source.task,
+                source.size,
+                seed,
+                source.options,
+                traced=worked,
+                dialogue=source.traces == "dialogue",
+                limit=source.limit,
             )
         case Jsonl():
             return data.from_jsonl(source.path, _columns(source))

@@ -11,7 +11,7 @@ from typing import Any
 
 from rewards.parse import after_marker
 from rl.data.task import DataError, Task
-from rl.data.traces import TRACES
+from rl.data.traces import DIALOGUES, TRACES
 from rl.recipe.checks import FACTS
 from rl.recipe.faults import suggestion
 
@@ -28,11 +28,19 @@ class Columns:
 
 
 def from_reasoning_gym(
-    name: str, size: int, seed: int, options: Mapping[str, Any], *, traced: bool = False, limit: int | None = None
+    name: str,
+    size: int,
+    seed: int,
+    options: Mapping[str, Any],
+    *,
+    traced: bool = False,
+    dialogue: bool = False,
+    limit: int | None = None,
 ) -> list[Task]:
     """Generate the first `limit` of size tasks, each from its own seed.
 
-    `traced` adds a worked completion to each, as a curriculum, which only tasks in TRACES have.
+    `traced` adds a worked completion to each, as a curriculum, which only tasks in TRACES have; told as a `dialogue`
+    where that is asked for and in DIALOGUES.
 
     Raises DataError for an unknown data set or option.
     """
@@ -50,13 +58,14 @@ def from_reasoning_gym(
             f"data.options: reasoning-gym's {name} refuses {dict(options)}: {error}; options: {known}"
         ) from None
     rng = random.Random(seed)
+    writer = (DIALOGUES if dialogue else TRACES)[name] if traced else None
     tasks = []
     for index, row in enumerate(itertools.islice(rows, limit)):
         question, answer = row["question"], row["answer"]
         if answer is None:
             raise DataError(f"data.task: {name} has tasks without one right answer, which no reward here can judge")
         metadata = row["metadata"]
-        trace = TRACES[name](question, answer, metadata, rng, index / size) if traced else None
+        trace = writer(question, answer, metadata, rng, index / size) if writer else None
         facts = {fact: metadata[fact] for fact in sorted(FACTS.get(name, ()))}
         tasks.append(Task(f"{name}[{index}]", question, str(answer), trace, facts=facts))
     return tasks

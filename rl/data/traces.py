@@ -7,7 +7,10 @@ that a policy warmed up on them has something to choose from.
 import random
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
+
+from rl.data.countdown_traces import write_countdown
 
 ECHOES = (
     "The problem asks for {}. ",
@@ -139,4 +142,7 @@ def write_chain_sum(
     return f"<think>{opening}{body}{rng.choice(CLOSINGS).format(value)}</think><answer>{value}</answer>"
 
 
-TRACES: dict[str, Callable[[str, str, Mapping[str, Any], random.Random, float], str]] = {"chain_sum": write_chain_sum}
+# From a task's question, answer and metadata, a source of chance and the task's place in the curriculum, to a text.
+Writer = Callable[[str, str, Mapping[str, Any], random.Random, float], str]
+TRACES: dict[str, Writer] = {"chain_sum": write_chain_sum, "countdown": partial(write_countdown, telling="monologue")}
+DIALOGUES: dict[str, Writer] = {"countdown": partial(write_countdown, telling="dialogue")}

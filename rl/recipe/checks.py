@@ -15,11 +15,12 @@ from rl.recipe.faults import suggestion
 from rl.recipe.reward_sections import Multiplier, RelativeEffort, Rewards
 from rl.recipe.section import Section
 from rl.recipe.sections import Recipe, Stage
-from rl.recipe.trainer_sections import Grpo, Online, Sft
+from rl.recipe.trainer_sections import Grpo, Online, Ppo, Sft
 from rl.recipe.trl_fields import reason_to_refuse
 
 # reasoning-gym tasks for which rl.data.traces can write worked completions.
-TRACED_TASKS = ("chain_sum",)
+TRACED_TASKS = ("chain_sum", "countdown")
+DIALOGUE_TASKS = ("countdown",)
 # Facts of generated tasks that rewards are told.
 FACTS = {"countdown": frozenset({"numbers", "target"})}
 Place = list[str | int]
@@ -64,6 +65,7 @@ def _faults(recipe: Recipe) -> Iterator[Fault]:
             yield from (([*place, "rewards", *path], reason) for path, reason in _rubric_faults(stage.rewards))
         yield from ((place + path, reason) for path, reason in _trainer_faults(stage))
         yield from _credit_faults(recipe, stage, place)
+        yield from _group_faults(recipe, stage, place)
         yield from _need_faults(recipe, stage, place)
         yield from _gold_faults(recipe, stage, place)
         if isinstance(stage.trainer, Sft):
@@ -238,8 +240,37 @@ def _trainer_faults(stage: Stage) -> Iterator[Fault]:
                 f"cispo clips the probability ratio itself at this, and {cap:g} would scale every gradient down; "
                 "set it above 1 (its paper: 5.0)",
             )
+    if isinstance(trainer, Ppo):
+        yield from _ppo_faults(trainer)
     if total % trainer.micro_batch:
         yield ["trainer", "micro_batch"], f"{trainer.micro_batch} does not divide {words}"
+
+
+def _ppo_faults(trainer: Ppo) -> Iterator[Fault]:
+    critic = trainer.critic
+    if trainer.rollouts < 2:
+        yield ["trainer", "prompts_per_step"], "advantages of one rollout cannot be whitened; write 2 or more"
+    if critic.warmup_steps >= trainer.steps:
+        reason = f"{critic.warmup_steps} of {trainer.steps} steps leave the policy none to train in; lower it"
+        yield ["trainer", "critic", "warmup_steps"], reason
+    if critic.revision is not None and critic.model in (None, "policy"):
+        yield ["trainer", "critic", "revision"], "is of a hub model; name it in `model`, or leave it out"
+    if critic.model is not None and not critic.trunk_gradient:
+        yield ["trainer", "critic", "trunk_gradient"], "has no effect on a critic of its own; leave it out"
+
+
+def _group_faults(recipe: Recipe, stage: Stage, place: Place) -> Iterator[Fault]:
+    """Yield what compares the completions of a prompt where there are none to compare."""
+    trainer, effort = stage.trainer, stage.effort or recipe.effort
+    if not isinstance(trainer, Ppo):
+        return
+    if (stage.rewards or recipe.rewards).combine == "decoupled":
+        at = [*place, "rewards"] if stage.rewards else ["rewards"]
+        reason = "decoupled makes advantages of a group's rewards, where ppo's come from its critic; write sum"
+        yield [*at, "combine"], reason
+    if isinstance(effort, RelativeEffort) and effort.average == "group" and trainer.num_generations < 2:
+        at = [*place, "effort"] if stage.effort else ["effort"]
+        yield [*at, "average"], "a group of one is its own average; write ema, or num_generations: 2 or more"
 
 
 def _credit_faults(recipe: Recipe, stage: Stage, place: Place) -> Iterator[Fault]:
@@ -265,6 +296,8 @@ def _completion_faults(data: Data, place: Place) -> Iterator[Fault]:
             f"an sft stage needs worked completions, which rhythm writes for {traced} alone, not {data.task}; "
             "give the stage `data` with a `completion` column",
         )
+    elif isinstance(data, ReasoningGym) and data.traces == "dialogue" and data.task not in DIALOGUE_TASKS:
+        yield [*place, "traces"], f"rhythm writes dialogues for {', '.join(DIALOGUE_TASKS)} alone, not {data.task}"
     if isinstance(data, Benchmark):
         yield [*place, "kind"], f"{data.kind} has no worked completions; an sft stage needs other data"
     if isinstance(data, Columns) and data.completion is None:

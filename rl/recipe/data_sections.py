@@ -28,6 +28,8 @@ class ReasoningGym(Source):
     """Seed of the tasks; by default from the recipe's seed and the stage's position, so that stages see other tasks."""
     options: dict[str, Any] = {}
     """Settings of the reasoning-gym data set."""
+    traces: Literal["monologue", "dialogue"] = "monologue"
+    """Whether an sft stage's worked completions are told by one voice or by several, which countdown's alone can be."""
 
 
 class Columns(Source):

@@ -53,7 +53,7 @@ class Alarm(Section):
 
 
 class Alarms(Section):
-    """What is watched for a collapse in GRPO stages, the known failure of credit as pure weighting."""
+    """What is watched for a collapse in grpo and ppo stages, the known failure of credit as pure weighting."""
 
     length: Alarm | None = None
     """Mean length of the completions."""

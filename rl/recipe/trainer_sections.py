@@ -113,8 +113,8 @@ class Critic(Section):
     """First optimizer steps, in which the critic trains alone."""
     loss_weight: Annotated[float, Field(gt=0)] = 0.5
     """Weight of the critic's loss beside the policy's."""
-    clip: Annotated[float, Field(gt=0)] | None = 0.2
-    """How far a value may leave the one at the rollout before its loss is clipped; null never clips."""
+    clip: Annotated[float, Field(ge=0)] = 0.2
+    """How far a value may leave the one at the rollout before its loss is clipped; 0 never clips."""
     trunk_gradient: bool = True
     """Whether the critic's loss trains a shared trunk too, or its head alone."""
 

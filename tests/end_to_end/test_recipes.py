@@ -15,7 +15,7 @@ from rl.run import train
 from rl.telemetry.jsonl import read_rows
 
 TINY = Path(__file__).resolve().parents[1] / "reference" / "tiny.yaml"
-ON_THE_HUB = ("mathematics-grpo-coupled", "effort-grpo", "effort-l1")
+ON_THE_HUB = ("mathematics-grpo-coupled", "mathematics-ppo-coupled", "effort-grpo", "effort-l1")
 SHORT_JUDGE = Audit((("user", "q"),), "reasoning", None)
 
 
@@ -33,6 +33,8 @@ def changes(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
         path = tmp_path / "rows.jsonl"
         path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         return [f"data={{kind: jsonl, path: {path}, question: q, answer: a}}"]
+    if name.startswith("society"):
+        return ["stages.sft.data.limit=32", "stages.sft.data.options.max_numbers=3"]  # what the small context holds
     if name == "monitor-judge":
         url, model = request.getfixturevalue("judge")
         monkeypatch.setenv("RHYTHM_JUDGE_KEY", "a-key")
@@ -53,7 +55,11 @@ def test_a_recipe_trains(name: str, changes: list[str], tmp_path: Path) -> None:
     for stage in recipe.stages:
         last = [row for row in rows if row["stage"] == stage.name][-1]
         assert last["optimizer/loss/mean"] is not None
-        if stage.trainer.kind == "grpo":
+        if stage.trainer.kind == "ppo":
+            assert ("critic/loss/mean" in last) == (last["reward/unjudged/share"] < 1.0)
+            beside = tmp_path / "run" / "checkpoints" / stage.name / "final" / "critic"
+            assert (beside / "critic.safetensors").is_file()
+        if stage.trainer.kind != "sft":
             parts = (stage.rewards or recipe.rewards).parts
             assert all(f"reward/{part}/mean" in last or last[f"reward/{part}/unjudged"] == 1.0 for part in parts)
             assert last["reward/unjudged/share"] <= 1.0 and "reward/errors/count" not in last

@@ -143,7 +143,7 @@ def test_set_reaches_everything() -> None:
         ),
         ("stages.grpo.trainer.trl.save_steps=2", "trl.save_steps: is said by the recipe's own key `checkpoints.every`"),
         (
-            "stages.sft.data.task=countdown",
+            "stages.sft.data.task=leg_counting",
             "stages.sft.data.task: an sft stage needs worked completions, which rhythm writes for chain_sum",
         ),
     ],
