@@ -9,11 +9,12 @@ from statistics import mean
 import pytest
 import torch
 from reference import chromium
-from reference.command import rhythm
+from reference.command import overrides, rhythm
 from reference.wandb_file import history
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rl.recipe import Recipe, dump
+from rl.sourcing import task_seed
 from rl.telemetry.jsonl import read_rows
 
 
@@ -139,3 +140,44 @@ def test_the_report_loads_in_a_browser_without_a_complaint(run: Path, tmp_path: 
         assert chromium.requests(driver) == {(run / "report.html").as_uri()}
     finally:
         driver.quit()
+
+
+def ppo(run: Path, policy: Path, name: str, *changes: str) -> list[dict]:
+    """Train quickstart-ppo's second stage from a policy through the command, and return its metrics."""
+    recipe = run.parent / "ppo.yaml"
+    recipe.write_text("base: quickstart-ppo\nname: ppo\nstages: [{name: ppo}]\n", encoding="utf-8")
+    path = run.parent / name
+    words = overrides(f"model.name={policy}", "telemetry.wandb.mode=disabled", *changes)
+    done = rhythm("train", recipe, "--run-dir", path, *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return read_rows(path / "metrics.jsonl")
+
+
+@pytest.fixture(scope="module")
+def ppo_rows(run: Path) -> list[dict]:
+    """PPO from the same warm-up, on the tasks that GRPO had."""
+    return ppo(run, run / "checkpoints" / "sft" / "final", "ppo", f"data.seed={task_seed(0, 1)}")
+
+
+def test_ppo_learns_what_grpo_learns_in_as_many_steps(run: Path, ppo_rows: list[dict]) -> None:
+    rewards = [row["reward/total/mean"] for row in ppo_rows]
+    assert mean(rewards[-10:]) - mean(rewards[:10]) >= 0.3
+    assert mean(rewards[-10:]) >= mean(row["reward/total/mean"] for row in grpo_rows(run)[-10:]) - 0.05
+    assert mean(row["rollout/length/mean"] for row in ppo_rows[-10:]) > 20
+
+
+def test_the_critic_learns_which_sums_are_too_long(run: Path, ppo_rows: list[dict]) -> None:
+    """The policy adds three terms, and rarely four or five: what a return will be can be told from the question."""
+    policy = run.parent / "ppo" / "checkpoints" / "ppo" / "final"
+    rows = ppo(run, policy, "longer", "data.options={min_terms: 3, max_terms: 5}", "stages.ppo.trainer.steps=60")
+    assert mean(row["critic/explained_variance/mean"] for row in rows[-20:]) > 0.3
+    assert mean(row["critic/explained_variance/mean"] for row in ppo_rows[-20:]) > 0.0
+
+
+def test_a_policy_trained_with_ppo_is_a_plain_folder(run: Path, ppo_rows: list[dict]) -> None:
+    folder = run.parent / "ppo" / "checkpoints" / "ppo" / "final"
+    _, info = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+    assert not info["unexpected_keys"] and not info["missing_keys"]
+    assert (folder / "critic" / "critic.safetensors").is_file()
+    assert "Critic" in (run.parent / "ppo" / "report.html").read_text(encoding="utf-8")
+    assert len(ppo_rows) == 120

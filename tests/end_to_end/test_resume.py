@@ -142,3 +142,37 @@ def test_a_run_that_is_being_written_is_left_alone(model: Path, tmp_path: Path) 
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate(timeout=120)
     assert second.returncode == 2 and "another process is writing this run" in second.stderr
+
+
+PPO = (
+    "stages.ppo.trainer.steps=12",
+    "stages.ppo.trainer.prompts_per_step=16",
+    "stages.ppo.trainer.micro_batch=8",
+    "stages.ppo.trainer.num_iterations=2",
+    "stages.ppo.trainer.max_completion_length=48",
+    "stages.ppo.trainer.kl={weight: 0.1, target: 1.0}",
+)
+
+
+def test_a_killed_ppo_run_is_the_run_that_never_stopped(model: Path, tmp_path: Path) -> None:
+    """With its critic, and the weight of its KL, between a generation and its last use."""
+    sft = (change for change in RECIPE if not change.startswith("stages.grpo"))
+    changes = overrides(*sft, f"model.name={model}", "telemetry.wandb.mode=disabled", *PPO)
+    train = ["train", "quickstart-ppo", *changes, "--run-dir"]
+    done = rhythm(*train, tmp_path / "whole")
+    assert done.returncode == 0, done.stdout + done.stderr
+    path = tmp_path / "run"
+    process = start(*train, path)
+    wait_for_rows(path / "metrics.jsonl", SFT_STEPS + 5, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=120)
+    done = rhythm("train", "--resume", "--run-dir", path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "resuming ppo from checkpoint-3" in done.stdout
+    rows = [read_rows(folder / "metrics.jsonl") for folder in (path, tmp_path / "whole")]
+    assert without_times(rows[0]) == without_times(rows[1])
+    assert [row["policy/kl_weight/last"] for row in rows[0] if "policy/kl_weight/last" in row][-1] != 0.1
+    final = Path("checkpoints") / "ppo" / "final"
+    for file in (final / "model.safetensors", final / "critic" / "critic.safetensors"):
+        ours, theirs = load_file(path / file), load_file(tmp_path / "whole" / file)
+        assert theirs and all(ours[name].equal(theirs[name]) for name in theirs)

@@ -24,6 +24,7 @@ from rl.credit import coupled
 from rl.critic import Critic
 from rl.judge.frozen import FrozenCopy
 from rl.models import hidden_size, own_critic
+from rl.multiplier import Multiplier
 from rl.scoring import Scorer
 from rl.trainers.ppo import PpoSettings, PpoTrainer
 from rl.trainers.token_credit import CreditSettings
@@ -302,6 +303,20 @@ def test_checkpoints_hold_a_plain_policy_and_the_critic_beside_it(tmp_path: Path
         close(dict(loaded.state_dict()), policy_of(ppo), atol=0)
 
 
+class Bounded:
+    """A constraint: below 0 where a completion has an even number of characters."""
+
+    def __call__(self, sample: Any) -> float:
+        return float(len(sample.completion) % 2) - 1.0
+
+
+def constrained() -> Scorer:
+    """A lagrangian of two rewards, whose multiplier moves with every batch."""
+    rewards = {"parity": ByParity(), "bounded": Bounded()}
+    rubric = Rubric(rewards, dict.fromkeys(rewards, 1.0), "lagrangian", {"bounded": "constraint"})
+    return Scorer(rubric, TASKS, tiny.build_tokenizer(), group_size=4, multiplier=Multiplier(1.0, 0.3))
+
+
 @pytest.mark.parametrize("how", ["full", "lora", "own critic", "adaptive"])
 def test_resumed_is_never_stopped(tmp_path: Path, how: str) -> None:
     """With a checkpoint between a generation and its last use, where values and returns wait in the buffer."""
@@ -317,6 +332,7 @@ def test_resumed_is_never_stopped(tmp_path: Path, how: str) -> None:
             CREDIT,
             model=model,
             critic=own_critic(tiny.build_model(1)) if how == "own critic" else None,
+            scorer=constrained(),
             beta=0.1 if how == "adaptive" else 0.0,
             save_strategy="steps",
             save_steps=3,
@@ -331,6 +347,7 @@ def test_resumed_is_never_stopped(tmp_path: Path, how: str) -> None:
     again.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-3"))
     assert same(weights_of(again), weights_of(whole))
     assert again.kl_weight == whole.kl_weight
+    assert again.reward.state() == whole.reward.state() and whole.reward.multiplier.value != 1.0
     ours, theirs = again.state.log_history[-2], whole.state.log_history[-2]
     keys = [key for key in theirs if key.startswith(("critic/", "loss", "grad_norm", "kl", "policy/"))]
     assert "critic/loss/mean" in keys and {key: ours[key] for key in keys} == {key: theirs[key] for key in keys}
