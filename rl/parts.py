@@ -1,12 +1,10 @@
-"""From a recipe's sections to what they describe: tasks, models, rubrics, credit, TRL's recipe.
+"""From a recipe's sections to what a stage needs: tasks, models, critic, rubric, judge.
 
-With rl.run and rl.sourcing the only code that reads recipe sections; everything below takes plain keyword arguments.
+With rl.run, rl.settings and rl.sourcing the only code that reads recipe sections; everything below takes plain keyword arguments.
 """
 
-import functools
-import inspect
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,6 @@ from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.sft_config import SFTConfig
 
 from rewards import Rubric, find
-from rl import credit as credit_rules
 from rl import data, models
 from rl.attention import ProbeError, check_probeable, probed_layers
 from rl.critic import Critic
@@ -25,34 +22,14 @@ from rl.effort import AverageLengths, Dial
 from rl.judge import FrozenJudge, Judge
 from rl.multiplier import Multiplier
 from rl.recipe.checks import needs_of, roles, weights
-from rl.recipe.credit_sections import (
-    Anchor,
-    Attentive,
-    Coupled,
-    Credit,
-    Entropy,
-    Preplan,
-    Random,
-    Shuffled,
-    Uniform,
-    UniformGain,
-)
+from rl.recipe.credit_sections import Attentive
 from rl.recipe.reward_sections import AnyEffort, AnyMonitor, EndpointMonitor, FrozenMonitor, RelativeEffort, Rewards
-from rl.recipe.section import Section
 from rl.recipe.sections import Recipe, Stage
-from rl.recipe.trainer_sections import Grpo, Online, Ppo, Sft
+from rl.recipe.trainer_sections import Online, Ppo, Sft
 from rl.scoring import Scorer
+from rl.settings import trl_config
 from rl.sourcing import load_tasks, task_seed
-from rl.trainers import (
-    Alarm,
-    CreditSettings,
-    PpoSettings,
-    Schedule,
-    TrainerError,
-    grpo_config,
-    ppo_config,
-    sft_config,
-)
+from rl.trainers import TrainerError
 
 
 @dataclass(frozen=True)
@@ -106,7 +83,7 @@ def make_plan(recipe: Recipe, index: int, tokenizer: PreTrainedTokenizerBase, pa
     if recipe.model.lora:
         models.check_lora(recipe.model.name, recipe.model.revision, **recipe.model.lora.model_dump())
     try:
-        config = _trl_config(recipe, stage, path / "checkpoints" / stage.name)
+        config = trl_config(recipe, stage, path / "checkpoints" / stage.name)
     except TrainerError as error:
         raise TrainerError(f"stages.{stage.name}.trainer.{error}") from None
     monitor = _monitor_of(recipe, stage)
@@ -192,62 +169,6 @@ def load_model(recipe: Recipe, base: str, policy: Path | None) -> nn.Module:
     )
 
 
-def _trl_config(recipe: Recipe, stage: Stage, folder: Path) -> SFTConfig | GRPOConfig:
-    """Return TRL's settings for a stage whose checkpoints go to folder."""
-    trainer = stage.trainer
-    total = trainer.rollouts // trainer.updates if isinstance(trainer, Online) else trainer.batch
-    schedule = Schedule(
-        folder=folder,
-        seed=recipe.seed,
-        steps=trainer.steps,
-        learning_rate=trainer.learning_rate,
-        schedule=trainer.schedule,
-        warmup_steps=trainer.warmup_steps,
-        max_grad_norm=trainer.max_grad_norm,
-        micro_batch=trainer.micro_batch,
-        accumulation=total // trainer.micro_batch,
-        save_every=recipe.checkpoints.every,
-        keep=recipe.checkpoints.keep,
-        gradient_checkpointing=recipe.model.gradient_checkpointing,
-        trl=trainer.trl,
-    )
-    if isinstance(trainer, Sft):
-        return sft_config(schedule, max_length=trainer.max_length, shuffled=trainer.order == "shuffled")
-    shared = {
-        "num_generations": trainer.num_generations,
-        "generation_batch_size": trainer.rollouts,
-        "max_completion_length": trainer.max_completion_length,
-        "temperature": trainer.temperature,
-        "epsilon": trainer.epsilon,
-        "num_iterations": trainer.num_iterations,
-        "loss_type": trainer.loss_type,
-    }
-    if isinstance(trainer, Grpo):
-        return grpo_config(schedule, beta=trainer.beta, **shared)
-    return ppo_config(schedule, beta=trainer.kl.weight, **shared)
-
-
-def ppo_settings(trainer: Ppo) -> PpoSettings:
-    """Return what PPO needs to know beside TRL's settings."""
-    kl, critic = trainer.kl, trainer.critic
-    in_reward = kl.place == "reward"
-    return PpoSettings(
-        gamma=trainer.gamma,
-        gae_lambda=trainer.gae_lambda,
-        whiten=trainer.whiten,
-        group_baseline=trainer.baseline == "group",
-        bootstrap=trainer.truncated == "bootstrap",
-        critic_learning_rate=critic.learning_rate,
-        critic_weight=critic.loss_weight,
-        critic_clip=critic.clip or None,
-        critic_warmup=critic.warmup_steps,
-        trunk_gradient=critic.trunk_gradient,
-        kl_in_reward=in_reward,
-        kl_estimator=kl.estimator or ("k1" if in_reward else "k3"),
-        kl_target=kl.target,
-    )
-
-
 def build_critic(recipe: Recipe, trainer: Ppo, policy: nn.Module, base: str, start: Path | None) -> Critic:
     """Return a stage's critic for a policy that was loaded from base, or from start, an earlier stage's."""
     section, model = trainer.critic, recipe.model
@@ -257,16 +178,6 @@ def build_critic(recipe: Recipe, trainer: Ppo, policy: nn.Module, base: str, sta
         return models.own_critic(load_model(recipe, base, start))  # pyright: ignore
     name = base if section.model == recipe.model.name else section.model
     return models.load_critic(name, section.revision, model.dtype, model.attention)
-
-
-def build_alarms(recipe: Recipe) -> list[Alarm]:
-    """Return the alarms that a recipe sets."""
-    sections = {"length": recipe.alarms.length, "entropy": recipe.alarms.entropy}
-    return [
-        Alarm(what, below=alarm.below, steps=alarm.steps, stops=alarm.action == "stop")
-        for what, alarm in sections.items()
-        if alarm is not None
-    ]
 
 
 def build_rubric(section: Rewards) -> Rubric:
@@ -296,29 +207,3 @@ def build_scorer(recipe: Recipe, plan: Plan, tokenizer: PreTrainedTokenizerBase,
         stop_on_error=rewards.on_error == "stop",
         max_errors=rewards.max_errors,
     )
-
-
-RULES: dict[type[Section], tuple[Callable[..., credit_rules.Credit], frozenset[str]]] = {
-    UniformGain: (credit_rules.uniform_gain, frozenset()),
-    Preplan: (credit_rules.preplan, frozenset({"attention"})),
-    Anchor: (credit_rules.anchor, frozenset({"attention"})),
-    Coupled: (credit_rules.coupled, frozenset({"attention"})),
-    Random: (credit_rules.random, frozenset({"noise"})),
-    Shuffled: (credit_rules.shuffled, frozenset({"attention", "noise"})),
-    Entropy: (credit_rules.entropy, frozenset({"entropy"})),
-}
-"""Kinds of credit: the rule, and what it reads."""
-
-
-def credit_settings(section: Credit) -> CreditSettings | None:
-    """Return the credit's settings; None is uniform credit, plain GRPO. A section's keys are the names in both."""
-    if isinstance(section, Uniform):
-        return None
-    rule, reads = RULES[type(section)]
-    options = section.model_dump()
-    if isinstance(section, Attentive):
-        near, far = section.horizon
-        options |= {"horizon": (near, far), "separate": section.probe == "separate"}
-    own = {name: options[name] for name in inspect.signature(rule).parameters if name in options}
-    shared = {field.name: options[field.name] for field in fields(CreditSettings) if field.name in options}
-    return CreditSettings(rule=functools.partial(rule, **own), reads=reads, **shared)

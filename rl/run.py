@@ -15,20 +15,12 @@ from trl.trainer.sft_config import SFTConfig
 
 from rl import models, rollouts
 from rl.critic import Critic
-from rl.parts import (
-    Plan,
-    build_alarms,
-    build_critic,
-    build_scorer,
-    credit_settings,
-    load_model,
-    make_plan,
-    ppo_settings,
-)
+from rl.parts import Plan, build_critic, build_scorer, load_model, make_plan
 from rl.recipe import dump
 from rl.recipe.sections import Recipe
 from rl.recipe.trainer_sections import Online, Ppo
 from rl.report import write_report
+from rl.settings import build_alarms, credit_settings, ppo_settings
 from rl.telemetry.environment import describe
 from rl.telemetry.progress import ProgressDisplay
 from rl.telemetry.record import RunDirectory, RunError, check_new

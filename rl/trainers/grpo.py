@@ -14,15 +14,14 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from rl import models
-from rl.rollouts import KeptRollout
 from rl.scoring import Scorer
+from rl.trainers.batch import Batch, kept_rollouts, own_tokens, response_of, sequences
 from rl.trainers.credit_metrics import CreditMetrics
 from rl.trainers.observer import Observer
 from rl.trainers.state import (
@@ -35,8 +34,6 @@ from rl.trainers.state import (
 )
 from rl.trainers.token_credit import CreditSettings, Place, Reading, TokenCredit
 from rl.trainers.writing import write_greedily
-
-Batch = dict[str, Any]
 
 
 class GrpoTrainer(GRPOTrainer):
@@ -122,7 +119,7 @@ class GrpoTrainer(GRPOTrainer):
     @torch.no_grad()
     def _pass_over_rollouts(self, batch: Batch) -> None:
         """Have the policy read a generation batch, as TRL does where it needs old log-probs, and keep those."""
-        ids, mask = _sequences(batch)
+        ids, mask = sequences(batch)
         policy: Any = self.model
         with disable_gradient_checkpointing(policy, self.args.gradient_checkpointing_kwargs):  # pyright: ignore
             self._next_pass = "rollouts"
@@ -141,8 +138,8 @@ class GrpoTrainer(GRPOTrainer):
             batch["noise"] = credit.noise(self._generation, *completions.shape).to(completions.device)
         reading, self._reading = self._reading, None
         if reading is None and credit.reads("attention"):
-            ids, mask = _sequences(batch)
-            response = _response(mask, completions.size(1), batch.get("tool_mask"))
+            ids, mask = sequences(batch)
+            response = response_of(mask, completions.size(1), batch.get("tool_mask"))
             self._select_heads_if_due(self.model, ids, mask, response)
             if not credit.fused:
                 size = self.args.per_device_train_batch_size
@@ -193,7 +190,7 @@ class GrpoTrainer(GRPOTrainer):
             with self._policy_pass():
                 return call(model, input_ids, attention_mask, logits_to_keep, *args, **kwargs)
         tool_mask = self._tool_mask if batch is None else batch.get("tool_mask")
-        response = _response(attention_mask, logits_to_keep, tool_mask)
+        response = response_of(attention_mask, logits_to_keep, tool_mask)
         if batch is None:  # the whole generation batch; before the training forward, heads were selected on it
             self._select_heads_if_due(model, input_ids, attention_mask, response)
         if credit.reads("entropy"):
@@ -265,26 +262,9 @@ class GrpoTrainer(GRPOTrainer):
         due = step == 1 or step % self.keep_every == 0 or step == self.state.max_steps
         if not (due and self.accelerator.is_main_process):
             return
-        kept = [
-            self._kept(inputs, index, row)
-            for index, row in sorted(enumerate(inputs["row"].tolist()), key=lambda pair: pair[1])
-            if row < self.keep_count
-        ]
+        kept = kept_rollouts(inputs, self.reward.rollouts, self.keep_count, self.num_generations)
         if kept:
             self.observer.saw_rollouts(step, kept)
-
-    def _kept(self, inputs: Batch, index: int, row: int) -> KeptRollout:
-        rollout = self.reward.rollouts[row]
-        length = len(rollout.token_ids)
-        seen = {
-            key: inputs[key][index, :length].tolist() if key in inputs else None
-            for key in ("waad", "fai", "weights", "anchors", "preplan", "values")
-        }
-        unweighted = inputs["unweighted"][index]
-        if unweighted.dim():
-            seen["advantages"] = unweighted[:length].tolist()
-        advantage = unweighted[:length].mean().item() if unweighted.dim() else unweighted.item()
-        return KeptRollout(rollout=rollout, group=row // self.num_generations, advantage=advantage, **seen)
 
     def _get_train_sampler(self, dataset: Any = None) -> Any:
         self._sampler = super()._get_train_sampler(dataset)
@@ -329,24 +309,3 @@ class GrpoTrainer(GRPOTrainer):
         # The sampler draws one permutation an epoch from a generator of its own, which starts anew in a resumed run.
         for _ in range(math.floor(self.state.epoch or 0) if self._sampler.shuffle else 0):
             torch.randperm(self._sampler.num_samples, generator=self._sampler.generator)
-
-
-def _sequences(batch: Batch) -> tuple[Tensor, Tensor]:
-    """Return prompts with their completions, and the mask of both."""
-    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
-    return ids, torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
-
-
-def own_tokens(batch: Batch) -> Tensor:
-    """Return which (B, T) tokens of its completions the policy wrote."""
-    return _response(batch["completion_mask"], batch["completion_ids"].shape[1], batch.get("tool_mask"))
-
-
-def _response(attention_mask: Tensor, completion_length: int, tool_mask: Tensor | None) -> Tensor:
-    """Return which tokens the policy wrote: the last completion_length ones, without padding and a tool's answers."""
-    response = attention_mask.bool().clone()
-    response[:, :-completion_length] = False
-    if tool_mask is not None:
-        own = pad(tool_mask, (0, completion_length - tool_mask.shape[1]), value=1)
-        response[:, -completion_length:] &= own.bool()
-    return response

@@ -19,7 +19,8 @@ from rl import critic as critics
 from rl.actor_critic import explained_variance, gae, token_rewards, value_loss, whitened
 from rl.critic import Critic
 from rl.kl import Estimator, KlWeight, estimate_kl
-from rl.trainers.grpo import Batch, GrpoTrainer, own_tokens
+from rl.trainers.batch import Batch, own_tokens
+from rl.trainers.grpo import GrpoTrainer
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from rl.parts import ppo_settings
 from rl.recipe import RecipeError, load
 from rl.recipe.trainer_sections import Ppo
+from rl.settings import ppo_settings
 
 
 def faults(*overrides: str) -> list[str]:

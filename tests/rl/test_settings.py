@@ -8,9 +8,9 @@ import torch
 from rl import credit
 from rl.attention import Rhythm
 from rl.credit import Signals
-from rl.parts import RULES, build_alarms, credit_settings
 from rl.recipe import load
 from rl.report.rundata import WITHOUT_ATTENTION
+from rl.settings import RULES, build_alarms, credit_settings
 from rl.trainers import Alarm
 
 GENERATOR = torch.Generator().manual_seed(0)

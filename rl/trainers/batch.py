@@ -1,0 +1,51 @@
+"""TRL's batch of rollouts: a dict, whose prompts are padded on the left and completions on the right."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from rl.rollouts import KeptRollout, Rollout
+
+Batch = dict[str, Any]
+SEEN = ("waad", "fai", "weights", "anchors", "preplan", "values")  # what each token got, where it was measured
+
+
+def sequences(batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return prompts with their completions, and the mask of both."""
+    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
+    return ids, torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
+
+
+def own_tokens(batch: Batch) -> Tensor:
+    """Return which (B, T) tokens of its completions the policy wrote."""
+    return response_of(batch["completion_mask"], batch["completion_ids"].shape[1], batch.get("tool_mask"))
+
+
+def response_of(attention_mask: Tensor, completion_length: int, tool_mask: Tensor | None) -> Tensor:
+    """Return which tokens the policy wrote: the last completion_length ones, without padding and a tool's answers."""
+    response = attention_mask.bool().clone()
+    response[:, :-completion_length] = False
+    if tool_mask is not None:
+        own = pad(tool_mask, (0, completion_length - tool_mask.shape[1]), value=1)
+        response[:, -completion_length:] &= own.bool()
+    return response
+
+
+def kept_rollouts(batch: Batch, rollouts: Sequence[Rollout], count: int, group_size: int) -> list[KeptRollout]:
+    """Return those of a micro-batch that are among the first `count` rollouts of their generation, in that order."""
+    rows = sorted(enumerate(batch["row"].tolist()), key=lambda pair: pair[1])
+    return [_kept(batch, rollouts[row], index, row // group_size) for index, row in rows if row < count]
+
+
+def _kept(batch: Batch, rollout: Rollout, index: int, group: int) -> KeptRollout:
+    length = len(rollout.token_ids)
+    seen = {key: batch[key][index, :length].tolist() if key in batch else None for key in SEEN}
+    advantages = batch["unweighted"][index]
+    if advantages.dim() == 0:
+        return KeptRollout(rollout=rollout, group=group, advantage=advantages.item(), **seen)
+    advantages = advantages[:length]
+    mean = advantages.mean().item()
+    return KeptRollout(rollout=rollout, group=group, advantage=mean, advantages=advantages.tolist(), **seen)
