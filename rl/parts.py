@@ -1,6 +1,6 @@
 """From a recipe's sections to what a stage needs: tasks, models, critic, rubric, judge.
 
-With rl.run, rl.settings and rl.sourcing the only code that reads recipe sections; everything below takes plain keyword arguments.
+With rl.run, rl.settings and rl.sourcing the only code that reads recipe sections; what is below takes plain arguments.
 """
 
 from collections.abc import Collection, Sequence
