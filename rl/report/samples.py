@@ -5,6 +5,7 @@ from typing import Any
 
 from rl.report.rundata import Row, number
 
+SEEN = ("waad", "fai", "weight", "token_advantage", "value", "anchor", "preplan")
 SAMPLE_LIMIT = 2_000
 TOKEN_LIMIT = 600_000
 
@@ -34,7 +35,7 @@ def _pack(row: Row) -> Row:
         "advantage": number(row.get("advantage")),
         "truncated": bool(row.get("truncated")),
         "tokens": [_text(token) for token in tokens] if isinstance(tokens, list) else [],
-        **{name: _numbers(row.get(name)) for name in ("waad", "fai", "weight", "anchor", "preplan")},
+        **{name: _numbers(row.get(name)) for name in SEEN},
     }
 
 

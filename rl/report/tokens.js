@@ -2,7 +2,8 @@
 // The chosen completion: its tokens, their shading, the strip above them and the tooltip. All text is model output
 // and only ever reaches the page as text nodes.
 const Tokens = (() => {
-  const SCORES = { waad: "WAAD", fai: "FAI", weight: "Weight" };
+  const SCORES = { waad: "WAAD", fai: "FAI", weight: "Weight", token_advantage: "Advantage", value: "Value" };
+  const CRITICS = ["token_advantage", "value"]; // only shown where a critic told them
   // Line breaks and tabs get a mark; other controls, bidi overrides and invisible characters get their code point.
   const MARKED = /[\u0000-\u001f\u007f-\u009f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/;
   const MARKS = { "\n": "\u21b5", "\t": "\u21e5" };
@@ -74,6 +75,7 @@ const Tokens = (() => {
     for (const name of Object.keys(SCORES)) {
       const input = by(`shade-${name}`);
       input.disabled = !given.includes(name);
+      input.nextElementSibling.hidden = input.disabled && CRITICS.includes(name);
       input.checked = name === score;
       const why = `No ${SCORES[name]} was recorded for this sample: its credit is uniform, or attention was not read.`;
       input.nextElementSibling.title = input.disabled ? why : "";
@@ -130,7 +132,8 @@ const Tokens = (() => {
 
   function fillTip(place) {
     const list = element("dl");
-    const rows = Object.entries(SCORES).map(([score, name]) => [name, short(sample[score]?.[place])]);
+    const told = Object.entries(SCORES).filter(([score]) => sample[score] || !CRITICS.includes(score));
+    const rows = told.map(([score, name]) => [name, short(sample[score]?.[place])]);
     for (const [name, value] of [["Token", `${place + 1} of ${spans.length}`], ...rows, ["Marks", flags(place)]]) {
       list.append(element("dt", "", name), element("dd", "", value));
     }

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -51,6 +51,7 @@ def test_lambda_of_one_is_the_return_less_the_value_and_of_zero_one_difference()
     assert gae(rewards, values, mask, last, 1.0, 0.0).tolist() == [[1.0 + 5.0 - 3.0, 2.0 + 7.0 - 5.0, 4.0 - 7.0]]
 
 
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     length=st.integers(1, 300),
     gamma=st.sampled_from([0.0, 0.5, 0.99, 1.0]),

@@ -97,6 +97,28 @@ def test_every_shade_leaves_the_text_readable(browser: webdriver.Chrome, page: P
             assert browser.execute_script(CONTRAST) >= 4.5, (theme, score)
 
 
+def test_what_a_critic_told_can_shade_the_tokens_too(browser: webdriver.Chrome, page: Path, tmp_path: Path) -> None:
+    visit(browser, page)
+    labels = (
+        "return [...document.querySelectorAll('.segmented label')].filter((one) => one.offsetWidth)"
+        ".map((one) => one.textContent)"
+    )
+    assert browser.execute_script(labels) == ["WAAD", "FAI", "Weight"]
+    run = make_run(tmp_path / "critic", samples=4)
+    rows = [json.loads(line) for line in (run / "samples.jsonl").read_text(encoding="utf-8").splitlines()]
+    told = [{**row, "token_advantage": [place - 3.0 for place in range(len(row["tokens"]))]} for row in rows]
+    told = [{**row, "value": [place / 10 for place in range(len(row["tokens"]))]} for row in told]
+    (run / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in told), encoding="utf-8")
+    visit(browser, write_report(run))
+    assert browser.execute_script(labels) == ["WAAD", "FAI", "Weight", "Advantage", "Value"]
+    for score, least in (("token_advantage", "min -3"), ("value", "min 0")):
+        shade_by(browser, score)
+        assert browser.find_element(By.ID, "scale-low").text == least
+        assert len(set(shades(browser))) > 2
+        assert browser.execute_script(CONTRAST) >= 4.5
+    assert errors(browser) == []
+
+
 def test_uniform_credit_disables_the_switch_and_says_why(browser: webdriver.Chrome, page: Path) -> None:
     visit(browser, page)
     for _ in range(8):
