@@ -1,7 +1,7 @@
 """PPO's equations as pure functions: token rewards, GAE, whitening, the critic's loss.
 
-A state is what stands before a token; rows are completions, `own` the tokens that the policy wrote. Whatever stands
-elsewhere (padding, a tool's answers, nan) changes nothing.
+A state is what stands before a token; rows are completions, the `response` those tokens that the policy wrote.
+Whatever stands elsewhere (padding, a tool's answers, nan) changes nothing.
 """
 
 from collections.abc import Callable
@@ -17,32 +17,32 @@ EPSILON = 1e-8  # added to a variance that is divided by
 
 
 def token_rewards(
-    scores: Float[Tensor, "B"], kl: Float[Tensor, "B T"] | None, weight: float, own: Bool[Tensor, "B T"]
+    scores: Float[Tensor, "B"], kl: Float[Tensor, "B T"] | None, weight: float, response: Bool[Tensor, "B T"]
 ) -> Float[Tensor, "B T"]:
-    """Return r_t = -weight * KL_t, and at the last own token the score of the completion on top (arXiv 2203.02155)."""
-    last = own & (own.cumsum(-1) == own.sum(-1, keepdim=True))
+    """Return r_t = -weight * KL_t, and at the response's last token its score on top (arXiv 2203.02155)."""
+    last = response & (response.cumsum(-1) == response.sum(-1, keepdim=True))
     rewards = torch.where(last, scores.unsqueeze(-1), 0.0)
-    return rewards if kl is None else rewards - weight * kl.masked_fill(~own, 0.0)
+    return rewards if kl is None else rewards - weight * kl.masked_fill(~response, 0.0)
 
 
 def gae(
     rewards: Float[Tensor, "B T"],
     values: Float[Tensor, "B T"],
-    own: Bool[Tensor, "B T"],
+    response: Bool[Tensor, "B T"],
     last_values: Float[Tensor, "B"],
     gamma: float,
     gae_lambda: float,
 ) -> Float[Tensor, "B T"]:
-    """Return generalized advantage estimates (arXiv 1506.02438), 0 where a token is not own:
+    """Return generalized advantage estimates (arXiv 1506.02438), 0 outside the response:
 
-    A_t = sum_k (gamma lambda)^k delta_{t+k}, delta_t = r_t + gamma V_{t+1} - V_t, over the own tokens alone: t + 1 is
-    the next of them. V behind the last one is `last_values`: 0 where the completion ended.
+    A_t = sum_k (gamma lambda)^k delta_{t+k}, delta_t = r_t + gamma V_{t+1} - V_t, over the response alone: t + 1 is the
+    next token of it. V behind the last one is `last_values`: 0 where the completion ended.
     """
-    order = (~own).long().argsort(dim=-1, stable=True)  # own tokens first, in their order
-    count = own.sum(-1, keepdim=True)
-    place = torch.arange(own.shape[1], device=own.device)
+    order = (~response).long().argsort(dim=-1, stable=True)  # response tokens first, in their order
+    count = response.sum(-1, keepdim=True)
+    place = torch.arange(response.shape[1], device=response.device)
     there = place < count
-    r, v = (x.masked_fill(~own, 0.0).gather(-1, order) for x in (rewards, values))
+    r, v = (x.masked_fill(~response, 0.0).gather(-1, order) for x in (rewards, values))
     following = torch.where(place == count - 1, last_values.unsqueeze(-1), pad(v[:, 1:], (0, 1)))
     delta = (r + gamma * following - v).masked_fill(~there, 0.0)
     return torch.zeros_like(v).scatter(-1, order, _discounted(delta, gamma * gae_lambda))

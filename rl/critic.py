@@ -47,12 +47,12 @@ class Critic(nn.Module):
         self.head = ValueHead(size)
         self.backbone = backbone
 
-    def forward(self, hidden: Float[Tensor, "B T D"], input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Return (B, T) values of the states behind each token; `hidden` is the policy's, for a shared trunk."""
+    def forward(self, hidden: Tensor, input_ids: Tensor, attention_mask: Tensor, last: int) -> Tensor:
+        """Return (B, last) values of the states behind the last tokens; `hidden` (B, T, D) is the policy's."""
         if self.backbone is not None:
             outputs = self.backbone(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
             hidden = outputs.last_hidden_state
-        return self.head(hidden)
+        return self.head(hidden[:, -last:])
 
 
 def attach(model: nn.Module, critic: Critic) -> None:
@@ -89,11 +89,11 @@ def policy_network(model: nn.Module) -> Any:
 
 
 @contextmanager
-def read_values(model: nn.Module, *, detached: bool) -> Iterator[list[Float[Tensor, "B T"]]]:
+def read_values(model: nn.Module, *, last: int, detached: bool) -> Iterator[list[Float[Tensor, "B T"]]]:
     """Collect the critic's values of every forward pass inside, on the hidden states that the pass has anyway.
 
-    Column t is the value of the state behind token t. `detached` keeps the critic's gradient out of a shared trunk.
-    The values join the model's outputs, where DDP looks for what a backward pass will reach.
+    Columns are the states behind the `last` tokens of a sequence. `detached` keeps the critic's gradient out of a
+    shared trunk. The values join the model's outputs, where DDP looks for what a backward pass will reach.
     """
     network = policy_network(model)
     critic = network._modules[CRITIC]
@@ -102,7 +102,7 @@ def read_values(model: nn.Module, *, detached: bool) -> Iterator[list[Float[Tens
     def after_trunk(_: nn.Module, args: tuple, kwargs: Mapping[str, Any], outputs: Any) -> None:
         hidden = outputs.last_hidden_state
         ids = kwargs.get("input_ids", args[0] if args else None)
-        found.append(critic(hidden.detach() if detached else hidden, ids, kwargs["attention_mask"]))
+        found.append(critic(hidden.detach() if detached else hidden, ids, kwargs["attention_mask"], last))
 
     def after_policy(_: nn.Module, __: tuple, outputs: Any) -> Any:
         return _with_values(type(outputs))(**outputs, state_values=found[-1])

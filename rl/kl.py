@@ -7,6 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 Estimator = Literal["k1", "k3"]
+STEP = 0.1  # K_beta of arXiv 1909.08593
+BOUND = 0.2  # that its relative error is clipped to
 
 
 def estimate_kl(
@@ -21,9 +23,6 @@ def estimate_kl(
     return -difference if estimator == "k1" else difference.exp() - difference - 1
 
 
-STEP, BOUND = 0.1, 0.2  # K_beta, and the bound of the relative error, of arXiv 1909.08593
-
-
 @dataclass
 class KlWeight:
     """Weigh the KL: fixed, or with a target adapted to hold it (arXiv 1909.08593).
@@ -35,7 +34,7 @@ class KlWeight:
     target: float | None = None
 
     def update(self, kl: float) -> None:
-        """Take a step for a batch of rollouts whose mean KL per completion is kl."""
+        """Take a step after a batch of rollouts whose mean KL per completion is kl."""
         if self.target is not None:
             error = min(max(kl / self.target - 1, -BOUND), BOUND)
             self.value *= 1 + STEP * error

@@ -15,7 +15,7 @@ from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.sft_config import SFTConfig
 
 from rewards import Rubric, find
-from rl import data, models
+from rl import data, models, tiny
 from rl.attention import ProbeError, check_probeable, probed_layers
 from rl.critic import Critic
 from rl.effort import AverageLengths, Dial
@@ -176,8 +176,9 @@ def build_critic(recipe: Recipe, trainer: Ppo, policy: nn.Module, base: str, sta
         return Critic(models.hidden_size(policy))
     if section.model == "policy":
         return models.own_critic(load_model(recipe, base, start))  # pyright: ignore
-    name = base if section.model == recipe.model.name else section.model
-    return models.load_critic(name, section.revision, model.dtype, model.attention)
+    if section.model == models.TINY:
+        return models.own_critic(tiny.build_model(recipe.seed))
+    return models.load_critic(section.model, section.revision, model.dtype, model.attention)
 
 
 def build_rubric(section: Rewards) -> Rubric:

@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -26,7 +27,17 @@ from rl.telemetry.progress import ProgressDisplay
 from rl.telemetry.record import RunDirectory, RunError, check_new
 from rl.telemetry.tracking import Tracker
 from rl.telemetry.watch import Watch
-from rl.trainers import Alarmed, Alarms, Interrupt, Interrupted, PpoConfig, fit_grpo, fit_ppo, fit_sft, rename
+from rl.trainers import (
+    Alarmed,
+    Alarms,
+    GrpoTrainer,
+    Interrupt,
+    Interrupted,
+    PpoTrainer,
+    fit_online,
+    fit_sft,
+    rename,
+)
 
 __all__ = ["Alarmed", "Interrupted", "RunFailed", "train"]
 
@@ -137,20 +148,21 @@ def _fit(
             dataset = rollouts.completion_dataset(plan.tasks, plan.system, tokenizer, plan.dial)
             trained = fit_sft(plan.config, dataset=dataset, **common)
         else:
-            common |= {
-                "dataset": rollouts.prompt_dataset(plan.tasks, plan.system),
-                "reward": build_scorer(recipe, plan, tokenizer, models.end_ids(model)),
-                "credit": credit_settings(stage.credit or recipe.credit),
-                "observer": watch,
-                "keep_every": recipe.telemetry.samples.every,
-                "keep_count": recipe.telemetry.samples.count,
-            }
+            build: Callable[..., GrpoTrainer] = GrpoTrainer
             if isinstance(stage.trainer, Ppo):
-                assert isinstance(plan.config, PpoConfig) and critic is not None
-                settings = ppo_settings(stage.trainer)
-                trained = fit_ppo(plan.config, settings=settings, critic=critic, **common)
-            else:
-                trained = fit_grpo(plan.config, **common)
+                assert critic is not None
+                build = partial(PpoTrainer, settings=ppo_settings(stage.trainer), critic=critic)
+            trained = fit_online(
+                build,
+                plan.config,
+                dataset=rollouts.prompt_dataset(plan.tasks, plan.system),
+                reward=build_scorer(recipe, plan, tokenizer, models.end_ids(model)),
+                credit=credit_settings(stage.credit or recipe.credit),
+                observer=watch,
+                keep_every=recipe.telemetry.samples.every,
+                keep_count=recipe.telemetry.samples.count,
+                **common,
+            )
     finally:
         watch.progress.end()
     if watch.step < stage.trainer.steps:

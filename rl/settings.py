@@ -64,24 +64,13 @@ def trl_config(recipe: Recipe, stage: Stage, folder: Path) -> SFTConfig | GRPOCo
 
 
 def ppo_settings(trainer: Ppo) -> PpoSettings:
-    """Return what PPO needs to know beside TRL's settings."""
-    kl, critic = trainer.kl, trainer.critic
-    in_reward = kl.place == "reward"
-    return PpoSettings(
-        gamma=trainer.gamma,
-        gae_lambda=trainer.gae_lambda,
-        whiten=trainer.whiten,
-        group_baseline=trainer.baseline == "group",
-        bootstrap=trainer.truncated == "bootstrap",
-        critic_learning_rate=critic.learning_rate,
-        critic_weight=critic.loss_weight,
-        critic_clip=critic.clip or None,
-        critic_warmup=critic.warmup_steps,
-        trunk_gradient=critic.trunk_gradient,
-        kl_in_reward=in_reward,
-        kl_estimator=kl.estimator or ("k1" if in_reward else "k3"),
-        kl_target=kl.target,
-    )
+    """Return what PPO needs to know beside TRL's settings; a section's keys are the names in both."""
+    sections = {"": trainer, "critic_": trainer.critic, "kl_": trainer.kl}
+    said = {f"{prefix}{key}": value for prefix, section in sections.items() for key, value in section}
+    known = {field.name: said[field.name] for field in fields(PpoSettings)}
+    known["critic_clip"] = trainer.critic.clip or None
+    known["kl_estimator"] = trainer.kl.estimator or ("k1" if trainer.kl.place == "reward" else "k3")
+    return PpoSettings(**known)
 
 
 def build_alarms(recipe: Recipe) -> list[Alarm]:

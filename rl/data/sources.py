@@ -39,8 +39,8 @@ def from_reasoning_gym(
 ) -> list[Task]:
     """Generate the first `limit` of size tasks, each from its own seed.
 
-    `traced` adds a worked completion to each, as a curriculum, which only tasks in TRACES have; told as a `dialogue`
-    where that is asked for and in DIALOGUES.
+    `traced` adds a worked completion to each, which only tasks in TRACES have, for some as a curriculum; told as a
+    `dialogue` where that is asked for, and in DIALOGUES.
 
     Raises DataError for an unknown data set or option.
     """

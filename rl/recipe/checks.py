@@ -59,6 +59,8 @@ def _faults(recipe: Recipe) -> Iterator[Fault]:
         yield ["stages"], f"stage names must differ, not {', '.join(names)}"
     yield from ((["rewards", *path], reason) for path, reason in _rubric_faults(recipe.rewards))
     yield from _unused_faults(recipe)
+    if not any(isinstance(stage.trainer, Sft) and stage.data is None for stage in recipe.stages):
+        yield from _telling_faults(recipe.data, ["data"])
     for index, stage in enumerate(recipe.stages):
         place: Place = ["stages", index]
         if stage.rewards:
@@ -68,6 +70,8 @@ def _faults(recipe: Recipe) -> Iterator[Fault]:
         yield from _group_faults(recipe, stage, place)
         yield from _need_faults(recipe, stage, place)
         yield from _gold_faults(recipe, stage, place)
+        if stage.data and isinstance(stage.trainer, Online):
+            yield from _telling_faults(stage.data, [*place, "data"])
         if isinstance(stage.trainer, Sft):
             yield from _completion_faults(stage.data or recipe.data, [*place, "data"] if stage.data else ["data"])
 
@@ -248,7 +252,7 @@ def _trainer_faults(stage: Stage) -> Iterator[Fault]:
 
 def _ppo_faults(trainer: Ppo) -> Iterator[Fault]:
     critic = trainer.critic
-    if trainer.rollouts < 2:
+    if trainer.rollouts < 2 and trainer.whiten:
         yield ["trainer", "prompts_per_step"], "advantages of one rollout cannot be whitened; write 2 or more"
     if critic.warmup_steps >= trainer.steps:
         reason = f"{critic.warmup_steps} of {trainer.steps} steps leave the policy none to train in; lower it"
@@ -286,6 +290,12 @@ def _credit_faults(recipe: Recipe, stage: Stage, place: Place) -> Iterator[Fault
     longest = trainer.max_completion_length
     if isinstance(credit, Anchor | Coupled | Shuffled) and credit.horizon[0] >= longest:
         yield [*place, "horizon"], f"begins {credit.horizon[0]} tokens on, but completions have at most {longest}"
+
+
+def _telling_faults(data: Data, place: Place) -> Iterator[Fault]:
+    """Yield that data which no sft stage learns from need not say how completions are told."""
+    if isinstance(data, ReasoningGym) and data.traces == "dialogue":
+        yield [*place, "traces"], "is of the worked completions of an sft stage; leave it out"
 
 
 def _completion_faults(data: Data, place: Place) -> Iterator[Fault]:

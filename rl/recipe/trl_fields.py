@@ -86,7 +86,12 @@ def _dataclass_fields(file: str) -> set[str]:
 
 
 # Fields that a trainer kind has no use for, though TRL's config behind it has them.
-UNUSED = {"ppo": {"scale_rewards": "has no effect: advantages are whitened, not scaled by group; see `whiten`"}}
+UNUSED = {
+    "ppo": {
+        "scale_rewards": "has no effect: advantages are whitened, not scaled by group; see `whiten`",
+        "sync_ref_model": "is not to be had with a critic; the reference stays the stage's first policy",
+    }
+}
 RENAMED = {"ppo": {"beta": "kl.weight"}}
 
 

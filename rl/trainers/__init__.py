@@ -4,17 +4,17 @@ from rl.trainers.alarms import Alarm, Alarmed, Alarms
 from rl.trainers.fit import (
     Schedule,
     TrainerError,
-    fit_grpo,
-    fit_ppo,
+    fit_online,
     fit_sft,
     grpo_config,
     ppo_config,
     sft_config,
 )
+from rl.trainers.grpo import GrpoTrainer
 from rl.trainers.interrupt import Interrupt, Interrupted
 from rl.trainers.names import rename
 from rl.trainers.observer import Observer
-from rl.trainers.ppo import PpoConfig, PpoSettings
+from rl.trainers.ppo import PpoSettings, PpoTrainer
 from rl.trainers.token_credit import CreditSettings
 
 __all__ = [
@@ -22,15 +22,15 @@ __all__ = [
     "Alarmed",
     "Alarms",
     "CreditSettings",
+    "GrpoTrainer",
     "Interrupt",
     "Interrupted",
     "Observer",
-    "PpoConfig",
     "PpoSettings",
+    "PpoTrainer",
     "Schedule",
     "TrainerError",
-    "fit_grpo",
-    "fit_ppo",
+    "fit_online",
     "fit_sft",
     "grpo_config",
     "ppo_config",

@@ -19,12 +19,12 @@ def sequences(batch: Batch) -> tuple[Tensor, Tensor]:
     return ids, torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
 
 
-def own_tokens(batch: Batch) -> Tensor:
+def response_of(batch: Batch) -> Tensor:
     """Return which (B, T) tokens of its completions the policy wrote."""
-    return response_of(batch["completion_mask"], batch["completion_ids"].shape[1], batch.get("tool_mask"))
+    return response_in(batch["completion_mask"], batch["completion_ids"].shape[1], batch.get("tool_mask"))
 
 
-def response_of(attention_mask: Tensor, completion_length: int, tool_mask: Tensor | None) -> Tensor:
+def response_in(attention_mask: Tensor, completion_length: int, tool_mask: Tensor | None) -> Tensor:
     """Return which tokens the policy wrote: the last completion_length ones, without padding and a tool's answers."""
     response = attention_mask.bool().clone()
     response[:, :-completion_length] = False

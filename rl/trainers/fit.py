@@ -3,7 +3,6 @@
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,11 @@ from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from rl.critic import Critic, detach
+from rl.critic import detach
 from rl.scoring import Scorer
 from rl.trainers.grpo import GrpoTrainer
 from rl.trainers.observer import Observer
-from rl.trainers.ppo import PpoConfig, PpoSettings, PpoTrainer
+from rl.trainers.ppo import PpoConfig
 from rl.trainers.token_credit import CreditSettings
 
 
@@ -134,20 +133,8 @@ def fit_sft(
     return _train(trainer, resume_from)
 
 
-def fit_grpo(config: GRPOConfig, **parts: Any) -> nn.Module:
-    """Train with GRPO and return the trained model; `parts` are those of _fit_online."""
-    return _fit_online(GrpoTrainer, config, **parts)
-
-
-def fit_ppo(config: PpoConfig, *, settings: PpoSettings, critic: Critic, **parts: Any) -> nn.Module:
-    """Train with PPO and return the trained model without its critic; `parts` are those of _fit_online."""
-    trained = _fit_online(partial(PpoTrainer, settings=settings, critic=critic), config, **parts)
-    detach(trained)
-    return trained
-
-
-def _fit_online(
-    trainer_class: Callable[..., GrpoTrainer],
+def fit_online(
+    build: Callable[..., GrpoTrainer],
     config: GRPOConfig,
     *,
     model: nn.Module,
@@ -161,8 +148,8 @@ def _fit_online(
     callbacks: Sequence[TrainerCallback],
     resume_from: Path | None,
 ) -> nn.Module:
-    """Train on rollouts and return the trained model."""
-    trainer = trainer_class(
+    """Train on rollouts with GrpoTrainer, or another that takes the same, and return the policy without a critic."""
+    trainer = build(
         reward=reward,
         args=config,
         credit=credit,
@@ -175,9 +162,11 @@ def _fit_online(
         callbacks=list(callbacks),
     )
     try:
-        return _train(trainer, resume_from)
+        trained = _train(trainer, resume_from)
     finally:
         reward.release()
+    detach(trained)
+    return trained
 
 
 def _train(trainer: Any, resume_from: Path | None) -> nn.Module:

@@ -2,17 +2,21 @@
 
 Seams (TRL 1.16): _generate_and_score_completions, _generate, _get_per_token_logps_and_entropies, _compute_loss,
 _metrics, _step, _tokenizer, eos_token_ids, _buffered_inputs, _get_train_sampler, _save_checkpoint,
-_load_optimizer_and_scheduler. PPO stands on this trainer, through the methods under "what another trainer replaces".
+_load_optimizer_and_scheduler, _load_from_checkpoint, beta, vllm_generation.sync_weights. PPO stands on this trainer,
+through its first methods.
 """
 
 import json
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from peft import PeftModel, set_peft_model_state_dict
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from trl.models.utils import disable_gradient_checkpointing
@@ -21,7 +25,7 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 
 from rl import models
 from rl.scoring import Scorer
-from rl.trainers.batch import Batch, kept_rollouts, own_tokens, response_of, sequences
+from rl.trainers.batch import Batch, kept_rollouts, response_in, response_of, sequences
 from rl.trainers.credit_metrics import CreditMetrics
 from rl.trainers.observer import Observer
 from rl.trainers.state import (
@@ -75,13 +79,14 @@ class GrpoTrainer(GRPOTrainer):
         self._micro_batch: Batch | None = None
         self._sampler: Any = None
 
-    # What another trainer replaces.
-
     needs_rollout_pass = False
     """Whether the policy must read all rollouts before it trains on them, also where TRL would not have it do so."""
 
-    def _policy_pass(self) -> AbstractContextManager[Any]:
-        """Surround a forward pass of the policy over rollouts, or over a micro-batch of them."""
+    def _before_rollouts(self) -> None:
+        """Get ready for a batch of rollouts."""
+
+    def _policy_pass(self, length: int) -> AbstractContextManager[Any]:
+        """Surround a forward pass of the policy over rollouts, or a micro-batch of them, with `length` completions."""
         return nullcontext()
 
     def _set_advantages(self, batch: Batch) -> None:
@@ -90,6 +95,10 @@ class GrpoTrainer(GRPOTrainer):
             batch["advantages"] = batch["advantages"].new_tensor(self.reward.advantages)
         batch["unweighted"] = batch["advantages"]
 
+    def _add_to_loss(self, loss: Tensor, inputs: Batch) -> Tensor:
+        """Return the loss of a micro-batch with whatever else is trained."""
+        return loss
+
     def _own_state(self) -> dict[str, Any]:
         """Return what a checkpoint keeps beside what every trainer's keeps, as JSON data."""
         return {}
@@ -97,7 +106,15 @@ class GrpoTrainer(GRPOTrainer):
     def _restore_own(self, state: dict[str, Any]) -> None:
         """Take up what _own_state returned."""
 
-    # What TRL calls.
+    def say(self, name: str, value: float) -> None:
+        """Add a metric to the next log, in which it is a mean."""
+        self._metrics["train"][name].append(value)
+
+    def send_weights_inside(self, context: Callable[[], AbstractContextManager[None]]) -> None:
+        """Have TRL send the policy's weights to vLLM inside a context, where it sends any."""
+        generation = getattr(self, "vllm_generation", None)
+        if generation is not None:
+            generation.sync_weights = _inside(context, generation.sync_weights)
 
     def _generate_and_score_completions(self, inputs: list[Batch]) -> Batch:
         training = self.model.training
@@ -105,11 +122,14 @@ class GrpoTrainer(GRPOTrainer):
         self._next_pass = "rollouts" if makes_pass else None
         if training:
             self.reward.refresh(self.state.global_step + 1)
+            self._before_rollouts()
         batch: Batch = super()._generate_and_score_completions(self.reward.dress(inputs, self._generation))
         if not training:
             return batch
         if self.needs_rollout_pass and not makes_pass:
             self._pass_over_rollouts(batch)
+        if self.num_generations == 1:
+            self._metrics["train"].pop("frac_reward_zero_std", None)  # of groups, which there are none of
         batch["row"] = torch.arange(len(batch["advantages"]), device=batch["advantages"].device)
         self._set_advantages(batch)
         if self.credit is not None:
@@ -139,7 +159,7 @@ class GrpoTrainer(GRPOTrainer):
         reading, self._reading = self._reading, None
         if reading is None and credit.reads("attention"):
             ids, mask = sequences(batch)
-            response = response_of(mask, completions.size(1), batch.get("tool_mask"))
+            response = response_in(mask, completions.size(1), batch.get("tool_mask"))
             self._select_heads_if_due(self.model, ids, mask, response)
             if not credit.fused:
                 size = self.args.per_device_train_batch_size
@@ -187,15 +207,15 @@ class GrpoTrainer(GRPOTrainer):
             return call(model, input_ids, attention_mask, logits_to_keep, *args, **kwargs)
         credit, batch = self.credit, self._micro_batch
         if credit is None or not (credit.fused if purpose == "rollouts" else batch is not None):
-            with self._policy_pass():
+            with self._policy_pass(logits_to_keep):
                 return call(model, input_ids, attention_mask, logits_to_keep, *args, **kwargs)
         tool_mask = self._tool_mask if batch is None else batch.get("tool_mask")
-        response = response_of(attention_mask, logits_to_keep, tool_mask)
+        response = response_in(attention_mask, logits_to_keep, tool_mask)
         if batch is None:  # the whole generation batch; before the training forward, heads were selected on it
             self._select_heads_if_due(model, input_ids, attention_mask, response)
         if credit.reads("entropy"):
             kwargs["compute_entropy"] = True
-        with self._policy_pass(), credit.probe(model, attention_mask, response) as reading:
+        with self._policy_pass(logits_to_keep), credit.probe(model, attention_mask, response) as reading:
             outputs = call(model, input_ids, attention_mask, logits_to_keep, *args, **kwargs)
         if credit.reads("entropy"):
             assert outputs[1] is not None
@@ -213,11 +233,12 @@ class GrpoTrainer(GRPOTrainer):
         self._micro_batch = inputs if training and self.credit is not None and "weights" not in inputs else None
         loss = super()._compute_loss(model, inputs)
         self._micro_batch = None
-        if training:
-            if "weights" in inputs:
-                self.credit_metrics.add(inputs)
-            self._keep(inputs)
-        return loss
+        if not training:
+            return loss
+        if "weights" in inputs:
+            self.credit_metrics.add(inputs)
+        self._keep(inputs)
+        return self._add_to_loss(loss, inputs)
 
     def _select_heads_if_due(self, model: nn.Module, ids: Tensor, mask: Tensor, response: Tensor) -> None:
         step = self.state.global_step + 1
@@ -234,13 +255,13 @@ class GrpoTrainer(GRPOTrainer):
     def _weigh(self, credit: TokenCredit, batch: Batch, reading: Reading) -> None:
         """Turn the batch's advantages into weighted (B, T) ones and keep what they came from."""
         ids, advantages = batch["completion_ids"], batch["unweighted"]
-        own = own_tokens(batch)
+        response = response_of(batch)
         reading = reading.of_last(ids.shape[1])
-        given = credit.weigh(ids, own, advantages, reading, batch.get("noise"))
+        given = credit.weigh(ids, response, advantages, reading, batch.get("noise"))
         batch["advantages"] = (advantages.unsqueeze(1) if advantages.dim() == 1 else advantages) * given.weights
         rhythm = reading.rhythm
-        batch |= {"weights": given.weights, "selected": given.selected, "response": own}
-        batch["delimiters"] = own & credit.is_delimiter(ids)
+        batch |= {"weights": given.weights, "selected": given.selected, "response": response}
+        batch["delimiters"] = response & credit.is_delimiter(ids)
         optional = {
             "anchors": given.anchors,
             "preplan": given.preplan,
@@ -254,7 +275,7 @@ class GrpoTrainer(GRPOTrainer):
         """Add the credit metrics, each a mean over all response tokens since the last log, to TRL's."""
         if self.credit is not None and self.model.training:
             for name, value in self.credit_metrics.take(self._sum_over_ranks, self.accelerator.device).items():
-                self._metrics["train"][name].append(value)
+                self.say(name, value)
         super().log(logs, start_time)
 
     def _keep(self, inputs: Batch) -> None:
@@ -292,6 +313,13 @@ class GrpoTrainer(GRPOTrainer):
         part.write_text(json.dumps(state), encoding="utf-8")
         part.replace(stem.with_suffix(".json"))
 
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        adapter = Path(resume_from_checkpoint) / "adapter_model.safetensors"
+        if isinstance(self.model, PeftModel) and adapter.is_file():
+            # Where adapters have folders, as TRL's reference has, transformers loads those and leaves this one fresh.
+            set_peft_model_state_dict(self.model, load_file(adapter), adapter_name="default")
+
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is None:
@@ -309,3 +337,11 @@ class GrpoTrainer(GRPOTrainer):
         # The sampler draws one permutation an epoch from a generator of its own, which starts anew in a resumed run.
         for _ in range(math.floor(self.state.epoch or 0) if self._sampler.shuffle else 0):
             torch.randperm(self._sampler.num_samples, generator=self._sampler.generator)
+
+
+def _inside(context: Callable[[], AbstractContextManager[None]], act: Callable[[], None]) -> Callable[[], None]:
+    def act_inside() -> None:
+        with context():
+            act()
+
+    return act_inside

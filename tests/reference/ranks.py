@@ -7,6 +7,7 @@
 Rank r writes FOLDER/r.pt: this rank's weights by row, the heads, and from rank 0 the metrics and the policy.
 """
 
+import functools
 import os
 import sys
 from pathlib import Path
@@ -20,12 +21,28 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from reference import grpo, ppo
 
+from rewards import Rubric
 from rl import models, tiny
 from rl.credit import coupled
+from rl.scoring import Scorer
 from rl.trainers.ppo import PpoSettings
 from rl.trainers.token_credit import CreditSettings
 
-PPO = PpoSettings(group_baseline=True, bootstrap=True, gae_lambda=0.9, critic_learning_rate=1e-2, kl_target=0.1)
+PPO = PpoSettings(
+    baseline="group",
+    truncated="bootstrap",
+    gae_lambda=0.9,
+    critic_learning_rate=3e-3,
+    critic_warmup_steps=1,
+    kl_target=0.1,
+)
+
+
+class PartlyNone(grpo.ByParity):
+    """A reward that cannot judge some completions, which are not equally many on every rank."""
+
+    def __call__(self, sample: Any) -> float | None:
+        return None if len(sample.completion) % 5 == 0 else super().__call__(sample)
 
 
 def zero(stage: int) -> dict[str, Any]:
@@ -60,6 +77,9 @@ def build(kind: str, folder: Path, rank: int, changes: dict[str, Any]) -> Any:
         torch.manual_seed(0)  # adapters start at random
         common["model"] = models.add_lora(common["model"], rank=4, alpha=8, dropout=0.0, targets="all-linear")
         common |= {"beta": 0.1, "gradient_checkpointing": True}
+    rubric = Rubric({"partly": PartlyNone()}, {"partly": 1.0})
+    common["scorer"] = Scorer(rubric, grpo.TASKS, tiny.build_tokenizer(), group_size=4)
+    common["rollout_func"] = functools.partial(grpo.rollouts_by_place, holes=True)
     return ppo.trainer(folder / "run", PPO, save_strategy="steps", save_steps=3, **common)
 
 

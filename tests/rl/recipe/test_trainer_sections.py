@@ -33,6 +33,11 @@ def faults(*overrides: str) -> list[str]:
             "trainer={prompts_per_step: 1, micro_batch: 1}",
             "advantages of one rollout cannot be whitened",
         ),
+        ("trainer.trl.sync_ref_model=true", "trl.sync_ref_model: is not to be had with a critic"),
+        (
+            "data={kind: reasoning_gym, task: countdown, traces: dialogue}",
+            "traces: is of the worked completions",
+        ),
         ("rewards={combine: decoupled}", "rewards.combine: decoupled makes advantages of a group's rewards"),
         (
             "effort={kind: relative, average: group}",
@@ -55,7 +60,7 @@ def test_each_place_of_the_kl_has_its_estimator() -> None:
     assert ppo_settings(trainer("kl.weight=0.1")).kl_estimator == "k1"
     assert ppo_settings(trainer("kl={weight: 0.1, estimator: k3}")).kl_estimator == "k3"
     in_loss = ppo_settings(trainer("kl={weight: 0.1, place: loss}"))
-    assert in_loss.kl_estimator == "k3" and not in_loss.kl_in_reward
+    assert (in_loss.kl_estimator, in_loss.kl_place) == ("k3", "loss")
 
 
 def test_every_key_reaches_the_trainer() -> None:
@@ -67,5 +72,5 @@ def test_every_key_reaches_the_trainer() -> None:
     )  # fmt: skip
     found, default = ppo_settings(trainer(*words)), ppo_settings(trainer("critic=null"))
     assert {name for name in vars(found) if vars(found)[name] == vars(default)[name]} == set()
-    assert (found.gamma, found.gae_lambda, found.critic_warmup, found.critic_weight) == (0.9, 0.8, 3, 2.0)
+    assert (found.gamma, found.gae_lambda, found.critic_warmup_steps, found.critic_loss_weight) == (0.9, 0.8, 3, 2.0)
     assert (found.critic_clip, found.critic_learning_rate, found.kl_target) == (None, 0.1, 3.0)

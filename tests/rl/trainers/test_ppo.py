@@ -6,30 +6,25 @@ from typing import Any
 
 import pytest
 import torch
-from peft import PeftModel
 from reference.grpo import TASKS, ByParity, Seen, same, weights_of
 from reference.grpo import trainer as grpo_trainer
 from reference.ppo import trainer
-from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM
-from trl.generation.vllm_generation import VLLMGeneration
 
 from rewards import Rubric
 from rl import credit as rules
 from rl import critic as critics
-from rl import models, tiny
+from rl import tiny
 from rl.attention.structure import attention_modules
 from rl.credit import coupled
 from rl.critic import Critic
-from rl.judge.frozen import FrozenCopy
 from rl.models import hidden_size, own_critic
-from rl.multiplier import Multiplier
 from rl.scoring import Scorer
 from rl.trainers.ppo import PpoSettings, PpoTrainer
 from rl.trainers.token_credit import CreditSettings
 
-PLAIN = PpoSettings(whiten=False, critic_learning_rate=1e-9, trunk_gradient=False)
+PLAIN = PpoSettings(whiten=False, critic_learning_rate=1e-9, critic_trunk_gradient=False)
 SGD: dict[str, Any] = {"optim": "sgd", "learning_rate": 1.0, "lr_scheduler_type": "constant", "max_grad_norm": 1e9}
 ONE_STEP: dict[str, Any] = {**SGD, "max_steps": 1}
 CREDIT = CreditSettings(rule=functools.partial(coupled, gain=3.0), horizon=(3, 20), reselect_every=2)
@@ -90,7 +85,7 @@ def test_with_a_group_baseline_it_is_grpo(tmp_path: Path, beta: float, micro_bat
         "per_device_train_batch_size": micro_batch,
         "gradient_accumulation_steps": 8 // micro_batch,
     }
-    settings = PpoSettings(**{**PLAIN.__dict__, "group_baseline": True, "kl_in_reward": False, "kl_estimator": "k3"})
+    settings = PpoSettings(**{**PLAIN.__dict__, "baseline": "group", "kl_place": "loss", "kl_estimator": "k3"})
     ppo = trainer(tmp_path / "ppo", settings, model=model(), **same_ways)
     ppo.train()
     grpo = grpo_trainer(tmp_path / "grpo", None, model=model(), scale_rewards="none", **same_ways)
@@ -99,13 +94,29 @@ def test_with_a_group_baseline_it_is_grpo(tmp_path: Path, beta: float, micro_bat
     assert not same(weights_of(grpo), dict(tiny.build_model(0).state_dict()))
 
 
+def with_random_head(critic: Critic) -> Critic:
+    """A critic whose loss reaches what is below its head."""
+    torch.nn.init.normal_(critic.head.weight, std=0.1, generator=torch.Generator().manual_seed(0))
+    return critic
+
+
+def shared() -> Critic:
+    return with_random_head(Critic(hidden_size(tiny.build_model(0))))
+
+
 def test_a_step_does_not_depend_on_its_micro_batches(tmp_path: Path) -> None:
-    one = trainer(tmp_path / "one", PpoSettings(), CREDIT, **ONE_STEP)
+    """Two updates of eight rollouts each, in one piece or in four."""
+    common: dict[str, Any] = {**SGD, "learning_rate": 0.1, "max_steps": 2, "generation_batch_size": 16}
+    one = trainer(tmp_path / "one", PpoSettings(), CREDIT, critic=shared(), **common)
     one.train()
     split = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4}
-    four = trainer(tmp_path / "four", PpoSettings(), CREDIT, **ONE_STEP, **split)
+    four = trainer(tmp_path / "four", PpoSettings(), CREDIT, critic=shared(), **common, **split)
     four.train()
+    assert four.args.steps_per_generation == 8
     close(weights_of(one), weights_of(four), atol=1e-5)
+    names = ("critic/loss/mean", "critic/clip/share", "loss")
+    left, right = one.state.log_history[1], four.state.log_history[1]
+    assert [left[name] for name in names] == pytest.approx([right[name] for name in names], abs=1e-5)
 
 
 @pytest.mark.parametrize("kind", [rules.uniform_gain, rules.preplan, rules.anchor, rules.coupled, rules.random,
@@ -122,6 +133,9 @@ def test_credit_weighs_advantages_and_never_the_critics_targets(tmp_path: Path, 
     plain = trainer(tmp_path / "b", PpoSettings(), **ONE_STEP)
     plain.train()
     ours, theirs = whole_batch(weighed), whole_batch(plain)
+    scores = torch.tensor([rollout.score.total for rollout in weighed.reward.rollouts])
+    own = ours["completion_mask"].bool()
+    torch.testing.assert_close(ours["returns"][own], scores.unsqueeze(-1).expand_as(own)[own])
     assert torch.equal(ours["returns"], theirs["returns"]) and torch.equal(ours["values"], theirs["values"])
     torch.testing.assert_close(ours["advantages"], theirs["advantages"] * ours["weights"])
     assert ours["weights"].max() >= 3.0 and not torch.equal(ours["advantages"], theirs["advantages"])
@@ -139,7 +153,7 @@ def test_one_sign_is_that_of_each_tokens_advantage(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("credit", [None, CREDIT])
-def test_a_shared_trunk_costs_no_forward_pass(tmp_path: Path, credit: CreditSettings | None) -> None:
+def test_a_shared_trunk_costs_no_pass_of_its_own(tmp_path: Path, credit: CreditSettings | None) -> None:
     """As many passes of the trunk, over as many rows, as GRPO makes where it needs old log-probs."""
 
     def passes(trained: Any) -> list[tuple[int, ...]]:
@@ -164,7 +178,7 @@ def test_values_are_the_critics_of_the_states_before_each_token(tmp_path: Path) 
     before = tiny.build_model(0)
     head = torch.nn.Linear(hidden_size(model), 1)
     head.load_state_dict(critic.head.state_dict())
-    settings = PpoSettings(gae_lambda=0.5, bootstrap=True, whiten=False)
+    settings = PpoSettings(gae_lambda=0.5, truncated="bootstrap", whiten=False)
     ppo = trainer(tmp_path, settings, model=model, critic=critic, **ONE_STEP)
     ppo.train()
     batch, length = whole_batch(ppo), 0
@@ -185,11 +199,16 @@ def test_values_are_the_critics_of_the_states_before_each_token(tmp_path: Path) 
 
 
 def test_warming_up_trains_the_critic_alone(tmp_path: Path) -> None:
-    settings = PpoSettings(critic_warmup=2, critic_learning_rate=1e-2)
-    ppo = trainer(tmp_path, settings, max_steps=2, weight_decay=0.0)
+    """Weight decay included; and the optimizer has seen the policy's gradients when its turn comes."""
+    settings = PpoSettings(critic_warmup_steps=2, critic_learning_rate=1e-2)
+    ppo = trainer(tmp_path, settings, max_steps=2, weight_decay=0.5)
     ppo.train()
     assert same(policy_of(ppo), dict(tiny.build_model(0).state_dict()))
     assert critic_of(ppo)["head.weight"].abs().sum() > 0
+    assert ppo.optimizer is not None
+    moments = [state["exp_avg_sq"].sum() for state in ppo.optimizer.state.values()]
+    assert len(moments) == len(weights_of(ppo)) - 1 and all(moment > 0 for moment in moments)  # one weight is tied
+    assert [row["learning_rate"] for row in ppo.state.log_history[:2]] == [0.0, 0.0]
     later = trainer(tmp_path / "later", settings, max_steps=3)
     later.train()
     assert not same(policy_of(later), dict(tiny.build_model(0).state_dict()))
@@ -210,10 +229,9 @@ def test_the_critic_has_its_own_learning_rate(tmp_path: Path) -> None:
 def test_the_critics_loss_reaches_a_shared_trunk_where_it_may(tmp_path: Path, trunk_gradient: bool) -> None:
     """Weights of 0 leave the policy no gradient of its own."""
     none = CreditSettings(rule=functools.partial(rules.uniform_gain, gain=0.0), reads=frozenset())
-    critic = Critic(hidden_size(tiny.build_model(0)))
-    torch.nn.init.normal_(critic.head.weight, generator=torch.Generator().manual_seed(0))
+    critic = shared()
     before = critic.head.weight.detach().clone()
-    ppo = trainer(tmp_path, PpoSettings(trunk_gradient=trunk_gradient), none, critic=critic, **ONE_STEP)
+    ppo = trainer(tmp_path, PpoSettings(critic_trunk_gradient=trunk_gradient), none, critic=critic, **ONE_STEP)
     ppo.train()
     assert same(policy_of(ppo), dict(tiny.build_model(0).state_dict())) is not trunk_gradient
     assert not torch.equal(critic_of(ppo)["head.weight"], before)
@@ -260,16 +278,14 @@ def test_the_kl_is_a_penalty_on_each_tokens_reward(tmp_path: Path, estimator: An
     kl = (-d if estimator == "k1" else d.exp() - d - 1) * batch["completion_mask"]
     assert kl.abs().sum() > 1e-3
     rewards = torch.tensor([rollout.score.total for rollout in ppo.reward.rollouts])
-    weight = ppo.kl_weight.value
-    assert (
-        (weight == 0.5) if target is None else weight in (pytest.approx(0.5 * 0.98 * 1.02), pytest.approx(0.51 * 0.98))
-    )
+    last = [row for row in ppo.state.log_history if "kl" in row][-1]
+    weight = last["policy/kl_weight/last"]
+    assert weight == pytest.approx(0.5 if target is None else 0.5 * 0.98)  # the first batch's KL was 0
+    assert ppo.kl_weight.value == pytest.approx(weight if target is None else weight * 1.02)  # for the next rollouts
     returns = rewards[:, None] - weight * kl.flip(-1).cumsum(-1).flip(-1)
     own = batch["completion_mask"].bool()
     torch.testing.assert_close((batch["unweighted"] + batch["values"])[own], returns[own], atol=1e-4, rtol=1e-4)
-    last = [row for row in ppo.state.log_history if "kl" in row][-1]
     assert last["kl"] == pytest.approx((kl.sum() / own.sum()).item(), rel=1e-3)
-    assert last["policy/kl_weight/last"] == pytest.approx(weight)
 
 
 def test_groups_of_one_have_no_spread_to_report(tmp_path: Path) -> None:
@@ -280,93 +296,34 @@ def test_groups_of_one_have_no_spread_to_report(tmp_path: Path) -> None:
     assert "critic/loss/mean" in ppo.state.log_history[0]
 
 
-def lora() -> PeftModel:
-    return models.add_lora(tiny.build_model(0), rank=4, alpha=8, dropout=0.0, targets="all-linear")
-
-
-@pytest.mark.parametrize("how", ["full", "lora", "own critic"])
-def test_checkpoints_hold_a_plain_policy_and_the_critic_beside_it(tmp_path: Path, how: str) -> None:
-    model: Any = lora() if how == "lora" else tiny.build_model(0)
-    critic = own_critic(tiny.build_model(1)) if how == "own critic" else None
-    ppo = trainer(tmp_path, PpoSettings(), model=model, critic=critic, save_strategy="steps", save_steps=3)
-    ppo.train()
-    folder = tmp_path / "checkpoint-3"
-    beside = load_file(folder / "critic" / "critic.safetensors")
-    assert all(torch.equal(beside[name], value) for name, value in critic_of(ppo).items()) and len(beside) >= 2
-    if how == "lora":
-        saved = load_file(folder / "adapter_model.safetensors")
-        assert saved and all("lora_" in name and "critic" not in name for name in saved)
-    else:
-        assert not any("critic" in name for name in load_file(folder / "model.safetensors"))
-        loaded, info = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
-        assert not info["unexpected_keys"] and not info["missing_keys"]
-        close(dict(loaded.state_dict()), policy_of(ppo), atol=0)
-
-
-class Bounded:
-    """A constraint: below 0 where a completion has an even number of characters."""
-
-    def __call__(self, sample: Any) -> float:
-        return float(len(sample.completion) % 2) - 1.0
-
-
-def constrained() -> Scorer:
-    """A lagrangian of two rewards, whose multiplier moves with every batch."""
-    rewards = {"parity": ByParity(), "bounded": Bounded()}
-    rubric = Rubric(rewards, dict.fromkeys(rewards, 1.0), "lagrangian", {"bounded": "constraint"})
-    return Scorer(rubric, TASKS, tiny.build_tokenizer(), group_size=4, multiplier=Multiplier(1.0, 0.3))
-
-
-@pytest.mark.parametrize("how", ["full", "lora", "own critic", "adaptive"])
-def test_resumed_is_never_stopped(tmp_path: Path, how: str) -> None:
-    """With a checkpoint between a generation and its last use, where values and returns wait in the buffer."""
-    tiny.build_model(0).save_pretrained(tmp_path / "base")
-
-    def build(folder: str) -> PpoTrainer:
-        model: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
-        if how == "lora":
-            model = models.add_lora(model, rank=4, alpha=8, dropout=0.0, targets="all-linear")
-        return trainer(
-            tmp_path / folder,
-            PpoSettings(critic_learning_rate=1e-2, kl_target=0.01 if how == "adaptive" else None),
-            CREDIT,
-            model=model,
-            critic=own_critic(tiny.build_model(1)) if how == "own critic" else None,
-            scorer=constrained(),
-            beta=0.1 if how == "adaptive" else 0.0,
-            save_strategy="steps",
-            save_steps=3,
-            max_steps=6,
-            num_iterations=2,
-            learning_rate=1e-2,
-        )
-
-    whole = build("run")
-    whole.train()
-    again = build("run")
-    again.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-3"))
-    assert same(weights_of(again), weights_of(whole))
-    assert again.kl_weight == whole.kl_weight
-    assert again.reward.state() == whole.reward.state() and whole.reward.multiplier.value != 1.0
-    ours, theirs = again.state.log_history[-2], whole.state.log_history[-2]
-    keys = [key for key in theirs if key.startswith(("critic/", "loss", "grad_norm", "kl", "policy/"))]
-    assert "critic/loss/mean" in keys and {key: ours[key] for key in keys} == {key: theirs[key] for key in keys}
-
-
 def test_gradient_checkpointing_changes_nothing(tmp_path: Path) -> None:
     plain = trainer(tmp_path / "a", PpoSettings(), CREDIT, **ONE_STEP)
     plain.train()
-    critic = own_critic(tiny.build_model(1))
     frugal = trainer(tmp_path / "b", PpoSettings(), CREDIT, gradient_checkpointing=True, **ONE_STEP)
     frugal.train()
     close(weights_of(frugal), weights_of(plain))
-    own = trainer(tmp_path / "c", PpoSettings(), CREDIT, critic=critic, gradient_checkpointing=True, **ONE_STEP)
-    own.train()
-    assert all(torch.isfinite(value).all() for value in critic_of(own).values())
+    own = [with_random_head(own_critic(tiny.build_model(1))) for _ in range(3)]
+    plain = trainer(tmp_path / "c", PpoSettings(), CREDIT, critic=own[0], **ONE_STEP)
+    plain.train()
+    frugal = trainer(tmp_path / "d", PpoSettings(), CREDIT, critic=own[1], gradient_checkpointing=True, **ONE_STEP)
+    frugal.train()
+    close(weights_of(frugal), weights_of(plain))
+    assert not same(critic_of(plain), dict(own[2].state_dict()))
+
+
+@pytest.mark.parametrize("how", ["shared", "own critic"])
+def test_under_autocast_values_are_computed_in_full(tmp_path: Path, how: str) -> None:
+    critic = with_random_head(own_critic(tiny.build_model(1))) if how == "own critic" else shared()
+    ppo = trainer(tmp_path, PpoSettings(), CREDIT, critic=critic, bf16=True, use_cpu=True, **ONE_STEP)
+    ppo.train()
+    values = whole_batch(ppo)["values"]
+    assert values.dtype == torch.float32 and not torch.equal(values, values.bfloat16().float())
+    assert all(torch.isfinite(value).all() for value in weights_of(ppo).values())
+    assert not same(policy_of(ppo), dict(tiny.build_model(0).state_dict()))
 
 
 def test_a_critic_of_its_own_leaves_the_policy_alone(tmp_path: Path) -> None:
-    """Its attention is not what credit reads, and its loss does not move the policy."""
+    """Its attention is not what credit reads, and its loss reaches the policy by the norm of both's gradient alone."""
     model = tiny.build_model(0)
     own = attention_modules(model)
     critics.attach(model, own_critic(tiny.build_model(1)))
@@ -374,7 +331,7 @@ def test_a_critic_of_its_own_leaves_the_policy_alone(tmp_path: Path) -> None:
     critics.detach(model)
     plain = trainer(tmp_path / "a", PLAIN, CREDIT, **ONE_STEP)
     plain.train()
-    settings = PpoSettings(**{**PLAIN.__dict__, "trunk_gradient": True})
+    settings = PpoSettings(**{**PLAIN.__dict__, "critic_trunk_gradient": True})
     critic = own_critic(tiny.build_model(1))
     before = {name: value.clone() for name, value in critic.state_dict().items()}
     apart = trainer(tmp_path / "b", settings, CREDIT, critic=critic, **ONE_STEP)
@@ -384,45 +341,6 @@ def test_a_critic_of_its_own_leaves_the_policy_alone(tmp_path: Path) -> None:
     trained = trainer(tmp_path / "c", settings, critic=own_critic(tiny.build_model(1)), max_steps=2)
     trained.train()
     assert not same(critic_of(trained), before)
-
-
-class Server:
-    """Take what TRL sends to a vLLM server."""
-
-    def __init__(self) -> None:
-        self.names: set[str] = set()
-
-    def update_named_params(self, metadata: Any, weights: Any) -> None:
-        self.names = {name for name, _ in weights}
-        assert self.names == {name for name, *_ in metadata}
-
-    def reset_prefix_cache(self) -> None:
-        pass
-
-
-@pytest.mark.parametrize("how", ["full", "lora"])
-def test_vllm_is_sent_no_critic(tmp_path: Path, how: str) -> None:
-    """TRL's own sending of weights, through what the trainer puts around it, to a server that writes names down."""
-    model: Any = lora() if how == "lora" else tiny.build_model(0)
-    ppo = trainer(tmp_path, PpoSettings(), model=model)
-    sender: Any = object.__new__(VLLMGeneration)  # to build one needs vLLM
-    sender.__dict__ |= {"model": model, "accelerator": ppo.accelerator, "_dist": ppo._dist, "mode": "server"}
-    sender.__dict__ |= {"vllm_client": Server(), "_weight_metadata": None}
-    sender.sync_weights()
-    everything = sender.vllm_client.names
-    assert {name for name in everything if "critic" in name} == {"critic.head.weight", "critic.head.bias"}
-    ppo.vllm_generation, sender._weight_metadata = sender, None
-    ppo.send_policy_alone()
-    ppo.vllm_generation.sync_weights()
-    assert sender.vllm_client.names == {name for name in everything if "critic" not in name}
-    assert critics.policy_network(model).critic is not None
-
-
-def test_a_frozen_copy_holds_the_policy_alone(tmp_path: Path) -> None:
-    ppo = trainer(tmp_path, PpoSettings(), max_steps=1)
-    copy = FrozenCopy(ppo.model)
-    copy.take(1)
-    assert copy.weights.keys() == set(dict(tiny.build_model(0).named_parameters()))
 
 
 def test_kept_rollouts_say_what_each_token_got(tmp_path: Path) -> None:
