@@ -145,6 +145,9 @@ def plan_lines(recipe: "Recipe", path: Path) -> list[str]:
         trainer = stage.trainer
         source, credit = stage.data or recipe.data, stage.credit or recipe.credit
         extra = f", credit {credit.kind}" if trainer.kind != "sft" else ""
+        if trainer.kind == "ppo":
+            critic = {None: "on the policy's trunk", "policy": "a copy of the policy"}.get(trainer.critic.model)
+            extra += f", critic {critic or trainer.critic.model}, KL weight {trainer.kl.weight:g}"
         lines.append(
             f"stage {stage.name}: {trainer.kind}, {trainer.steps} steps at {trainer.learning_rate:g}, "
             f"data {source.kind}{extra}"

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from peft import PeftModel
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -139,5 +140,11 @@ def save(weights: Mapping[str, Tensor], folder: Path) -> None:
 
 
 def load(model: nn.Module, folder: Path) -> None:
-    """Read what save wrote into the critic that is attached to model."""
-    policy_network(model)._modules[CRITIC].load_state_dict(load_file(folder / CRITIC / FILE))
+    """Read what save wrote into the critic that is attached to model. Raises ValueError where it cannot be read."""
+    path = folder / CRITIC / FILE
+    try:
+        policy_network(model)._modules[CRITIC].load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        remedy = f"delete {folder.name} to go on from the checkpoint before it"
+        raise ValueError(f"{path} is missing or damaged ({reason}); {remedy}") from None

@@ -25,7 +25,7 @@ from rl.recipe.checks import needs_of, roles, weights
 from rl.recipe.credit_sections import Attentive
 from rl.recipe.reward_sections import AnyEffort, AnyMonitor, EndpointMonitor, FrozenMonitor, RelativeEffort, Rewards
 from rl.recipe.sections import Recipe, Stage
-from rl.recipe.trainer_sections import Online, Ppo, Sft
+from rl.recipe.trainer_sections import COPY, Online, Ppo, Sft
 from rl.scoring import Scorer
 from rl.settings import trl_config
 from rl.sourcing import load_tasks, task_seed
@@ -63,10 +63,9 @@ def make_plan(recipe: Recipe, index: int, tokenizer: PreTrainedTokenizerBase, pa
     words = dial.longest_words if dial else ""
     shape = models.read_shape(recipe.model.name, recipe.model.revision)
     if isinstance(trainer, Sft):
-        longest, remedy = (
-            min(shape.context, trainer.max_length),
-            f"raise stages.{stage.name}.trainer.max_length or shorten the row",
-        )
+        longest, key = min(shape.context, trainer.max_length), f"stages.{stage.name}.trainer.max_length"
+        whose = f"raise {key}" if trainer.max_length < shape.context else "take a model with a longer context"
+        remedy = f"{whose} or shorten the row"
         data.check_fit(tasks, tokenizer, source.system, words, longest, None, remedy)
     else:
         _check_credit(recipe, stage, shape.num_layers)
@@ -88,9 +87,19 @@ def make_plan(recipe: Recipe, index: int, tokenizer: PreTrainedTokenizerBase, pa
         raise TrainerError(f"stages.{stage.name}.trainer.{error}") from None
     monitor = _monitor_of(recipe, stage)
     judge = _build_judge(monitor, tokenizer, path) if monitor else None
-    if isinstance(trainer, Ppo) and trainer.critic.model not in (None, "policy"):
-        models.check_critic(trainer.critic.model, trainer.critic.revision, tokenizer)
+    if isinstance(trainer, Ppo):
+        _check_critic(stage.name, trainer, tokenizer)
     return Plan(stage, tasks, source.system, config, dial, judge)
+
+
+def _check_critic(stage: str, trainer: Ppo, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise ModelError where a critic of its own cannot be had, or reads another vocabulary."""
+    name, place = trainer.critic.model, f"stages.{stage}.trainer"
+    if name is not None and name != COPY:
+        try:
+            models.check_critic(name, trainer.critic.revision, tokenizer)
+        except models.ModelError as error:
+            raise models.ModelError(f"{place}.{error}") from None
 
 
 def _monitor_of(recipe: Recipe, stage: Stage) -> AnyMonitor | None:
@@ -174,7 +183,7 @@ def build_critic(recipe: Recipe, trainer: Ppo, policy: nn.Module, base: str, sta
     section, model = trainer.critic, recipe.model
     if section.model is None:
         return Critic(models.hidden_size(policy))
-    if section.model == "policy":
+    if section.model == COPY:
         return models.own_critic(load_model(recipe, base, start))  # pyright: ignore
     if section.model == models.TINY:
         return models.own_critic(tiny.build_model(recipe.seed))

@@ -4,6 +4,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import fields
+from importlib.util import find_spec
 from pathlib import Path
 
 from trl.trainer.grpo_config import GRPOConfig
@@ -25,12 +26,14 @@ from rl.recipe.credit_sections import (
 from rl.recipe.section import Section
 from rl.recipe.sections import Recipe, Stage
 from rl.recipe.trainer_sections import Grpo, Online, Ppo, Sft
-from rl.trainers import Alarm, CreditSettings, PpoSettings, Schedule, grpo_config, ppo_config, sft_config
+from rl.trainers import Alarm, CreditSettings, PpoSettings, Schedule, TrainerError, grpo_config, ppo_config, sft_config
 
 
 def trl_config(recipe: Recipe, stage: Stage, folder: Path) -> SFTConfig | GRPOConfig:
-    """Return TRL's settings for a stage whose checkpoints go to folder."""
+    """Return TRL's settings for a stage whose checkpoints go to folder. Raises TrainerError."""
     trainer = stage.trainer
+    if trainer.trl.get("use_vllm") and find_spec("vllm") is None:
+        raise TrainerError("trl.use_vllm: vLLM is not installed here; pip install 'rhythm-rl[vllm]', or leave it out")
     total = trainer.rollouts // trainer.updates if isinstance(trainer, Online) else trainer.batch
     schedule = Schedule(
         folder=folder,

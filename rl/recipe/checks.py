@@ -15,7 +15,7 @@ from rl.recipe.faults import suggestion
 from rl.recipe.reward_sections import Multiplier, RelativeEffort, Rewards
 from rl.recipe.section import Section
 from rl.recipe.sections import Recipe, Stage
-from rl.recipe.trainer_sections import Grpo, Online, Ppo, Sft
+from rl.recipe.trainer_sections import COPY, Grpo, Online, Ppo, Sft
 from rl.recipe.trl_fields import reason_to_refuse
 
 # reasoning-gym tasks for which rl.data.traces can write worked completions.
@@ -246,7 +246,12 @@ def _trainer_faults(stage: Stage) -> Iterator[Fault]:
             )
     if isinstance(trainer, Ppo):
         yield from _ppo_faults(trainer)
-    if total % trainer.micro_batch:
+    if isinstance(trainer, Online) and trainer.rollouts % trainer.updates:
+        yield (
+            ["trainer", "updates"],
+            f"{trainer.updates} does not divide prompts_per_step x num_generations = {trainer.rollouts}",
+        )
+    elif total % trainer.micro_batch:
         yield ["trainer", "micro_batch"], f"{trainer.micro_batch} does not divide {words}"
 
 
@@ -257,10 +262,11 @@ def _ppo_faults(trainer: Ppo) -> Iterator[Fault]:
     if critic.warmup_steps >= trainer.steps:
         reason = f"{critic.warmup_steps} of {trainer.steps} steps leave the policy none to train in; lower it"
         yield ["trainer", "critic", "warmup_steps"], reason
-    if critic.revision is not None and critic.model in (None, "policy"):
+    if critic.revision is not None and critic.model in (None, COPY):
         yield ["trainer", "critic", "revision"], "is of a hub model; name it in `model`, or leave it out"
     if critic.model is not None and not critic.trunk_gradient:
-        yield ["trainer", "critic", "trunk_gradient"], "has no effect on a critic of its own; leave it out"
+        reason = "has no effect on a critic of its own; leave it out, or write model: null"
+        yield ["trainer", "critic", "trunk_gradient"], reason
 
 
 def _group_faults(recipe: Recipe, stage: Stage, place: Place) -> Iterator[Fault]:

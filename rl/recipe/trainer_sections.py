@@ -6,6 +6,8 @@ from pydantic import Field, model_validator
 
 from rl.recipe.section import Positive, Section
 
+COPY = "policy"  # the critic that starts as a copy of the stage's policy
+
 
 class Trainer(Section):
     """What all trainers share."""
@@ -19,7 +21,7 @@ class Trainer(Section):
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     """Steps in which the learning rate climbs from 0."""
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
-    """Gradients are scaled down to this norm."""
+    """Gradients are scaled down to this norm, under ppo that of policy and critic together."""
     micro_batch: Positive
     """Sequences in one forward pass of one device."""
     trl: dict[str, Any] = {}
@@ -103,14 +105,15 @@ class Critic(Section):
     """What estimates the value of every state. Its learning rate and clip range are common values [ours]."""
 
     model: Annotated[str, Field(min_length=1)] | None = None
-    """By default a linear head on the policy's own trunk. A model folder or hub name: a network of its own; `policy`:
-    a copy of the stage's first policy. It is trained in full, and needs memory like a second policy."""
+    """By default (null) a linear head on the policy's own trunk. `policy`: a network of its own, which starts as a copy
+    of the stage's first policy; a model folder, a hub name or `tiny`: one that starts as that. Such a network is
+    trained in full, also beside adapters, and needs memory like a second policy."""
     revision: str | None = None
     """Branch, tag or commit of a hub model."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-5
     """Peak learning rate of the critic's own weights; a shared trunk goes by the policy's."""
     warmup_steps: Annotated[int, Field(ge=0)] = 0
-    """First optimizer steps, in which the critic trains alone."""
+    """First optimizer steps, in which the critic trains alone: the policy's learning rate is 0."""
     loss_weight: Annotated[float, Field(gt=0)] = 0.5
     """Weight of the critic's loss beside the policy's."""
     clip: Annotated[float, Field(ge=0)] = 0.2

@@ -18,8 +18,9 @@ from rewards import Rubric
 from rl import critic as critics
 from rl import models, tiny
 from rl.credit import coupled
+from rl.critic import Critic
 from rl.judge.frozen import FrozenCopy
-from rl.models import own_critic
+from rl.models import hidden_size, own_critic
 from rl.multiplier import Multiplier
 from rl.scoring import Scorer
 from rl.trainers.ppo import PpoSettings, PpoTrainer
@@ -146,3 +147,31 @@ def test_a_frozen_copy_holds_the_policy_alone(tmp_path: Path) -> None:
     copy = FrozenCopy(ppo.model)
     copy.take(1)
     assert copy.weights.keys() == set(dict(tiny.build_model(0).named_parameters()))
+
+
+@pytest.mark.parametrize("damage", ["missing", "short", "of another shape"])
+def test_a_damaged_critic_is_named_with_a_way_to_go_on(tmp_path: Path, damage: str) -> None:
+    model = tiny.build_model(0)
+    critics.attach(model, Critic(hidden_size(model)))
+    folder = tmp_path / "checkpoint-7"
+    critics.save(Critic(8 if damage == "of another shape" else hidden_size(model)).state_dict(), folder)
+    path = folder / "critic" / "critic.safetensors"
+    if damage == "missing":
+        path.unlink()
+    if damage == "short":
+        path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(ValueError, match="critic.safetensors is missing or damaged .*; delete checkpoint-7 to go on"):
+        critics.load(model, folder)
+
+
+def test_a_critic_that_reads_another_vocabulary_is_refused(tmp_path: Path) -> None:
+    tokenizer = tiny.build_tokenizer()
+    for name in ("same", "other"):
+        tiny.build_model(0).save_pretrained(tmp_path / name)
+        tokenizer.save_pretrained(tmp_path / name)
+        tokenizer.add_tokens(["<more>"])
+    models.check_critic(str(tmp_path / "same"), None, tiny.build_tokenizer())
+    with pytest.raises(models.ModelError, match="critic.model: .*other has another vocabulary than the policy"):
+        models.check_critic(str(tmp_path / "other"), None, tiny.build_tokenizer())
+    with pytest.raises(models.ModelError, match="critic.model: .*nowhere/x is no folder"):
+        models.check_critic(str(tmp_path / "nowhere" / "x"), None, tiny.build_tokenizer())
