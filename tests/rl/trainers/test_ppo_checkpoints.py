@@ -160,7 +160,7 @@ def test_a_damaged_critic_is_named_with_a_way_to_go_on(tmp_path: Path, damage: s
         path.unlink()
     if damage == "short":
         path.write_bytes(path.read_bytes()[:20])
-    with pytest.raises(ValueError, match="critic.safetensors is missing or damaged .*; delete checkpoint-7 to go on"):
+    with pytest.raises(ValueError, match=r"critic\.safetensors is missing or damaged .*; delete checkpoint-7 to go on"):
         critics.load(model, folder)
 
 
@@ -171,7 +171,7 @@ def test_a_critic_that_reads_another_vocabulary_is_refused(tmp_path: Path) -> No
         tokenizer.save_pretrained(tmp_path / name)
         tokenizer.add_tokens(["<more>"])
     models.check_critic(str(tmp_path / "same"), None, tiny.build_tokenizer())
-    with pytest.raises(models.ModelError, match="critic.model: .*other has another vocabulary than the policy"):
+    with pytest.raises(models.ModelError, match=r"critic\.model: .*other has another vocabulary than the policy"):
         models.check_critic(str(tmp_path / "other"), None, tiny.build_tokenizer())
-    with pytest.raises(models.ModelError, match="critic.model: .*nowhere/x is no folder"):
+    with pytest.raises(models.ModelError, match=r"critic\.model: .*nowhere/x is no folder"):
         models.check_critic(str(tmp_path / "nowhere" / "x"), None, tiny.build_tokenizer())
