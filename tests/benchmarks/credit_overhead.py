@@ -104,14 +104,13 @@ def now() -> float:
     return time.perf_counter()
 
 
-def build(name: str, model: Qwen3ForCausalLM, options: argparse.Namespace, folder: Path) -> GRPOTrainer:
+def parts(options: argparse.Namespace, folder: Path, config: type[GRPOConfig], **settings: Any) -> dict[str, Any]:
+    """Return what every arm's trainer takes alike, but for its model; `settings` are fields of config."""
     tokenizer = tiny.build_tokenizer()
     tasks = from_reasoning_gym("chain_sum", 32, 0, {"min_terms": 3, "max_terms": 4})
     rubric = Rubric({"parity": ByParity()}, {"parity": 1.0})
-    reward = Scorer(rubric, tasks, tokenizer, group_size=options.rollouts)
-    config = GRPOConfig(
-        output_dir=str(folder / name),
-        max_steps=1,
+    arguments = config(
+        output_dir=str(folder),
         learning_rate=0.0,
         per_device_train_batch_size=options.rollouts,
         num_generations=options.rollouts,
@@ -125,19 +124,26 @@ def build(name: str, model: Qwen3ForCausalLM, options: argparse.Namespace, folde
         logging_strategy="no",
         disable_tqdm=True,
         remove_unused_columns=False,
+        **settings,
     )
-    common: dict[str, Any] = {
-        "args": config,
-        "model": model,
+    return {
+        "args": arguments,
+        "reward": Scorer(rubric, tasks, tokenizer, group_size=options.rollouts),
         "train_dataset": prompt_dataset(tasks, "Think. " * options.prompt),
         "processing_class": tokenizer,
         "rollout_func": functools.partial(replay, length=options.tokens) if options.replay else None,
     }
+
+
+def build(name: str, model: Qwen3ForCausalLM, options: argparse.Namespace, folder: Path) -> GRPOTrainer:
+    common = parts(options, folder / name, GRPOConfig, max_steps=1)
+    reward = common.pop("reward")
     if name == "plain":
-        trainer = GRPOTrainer(reward_funcs=[reward], **common)
+        trainer = GRPOTrainer(reward_funcs=[reward], model=model, **common)
     else:
         credit = ARMS[name] and replace(ARMS[name], calibration=max(1, options.rollouts // 4))
-        trainer = GrpoTrainer(reward=reward, credit=credit, observer=Silent(), keep_every=NEVER, keep_count=0, **common)
+        watched = {"observer": Silent(), "keep_every": NEVER, "keep_count": 0}
+        trainer = GrpoTrainer(reward=reward, credit=credit, model=model, **watched, **common)
     trainer.remove_callback(PrinterCallback)
     trainer.rollouts_of = reward  # pyright: ignore
     return trainer

@@ -26,19 +26,14 @@ from typing import Any
 
 import torch
 from attention_cost import peak_extra
-from credit_overhead import NEVER, SHAPES, ByParity, Silent, now, replay
+from credit_overhead import NEVER, SHAPES, Silent, now, parts
 from datasets import disable_progress_bars
 from transformers import Qwen3Config, Qwen3ForCausalLM, set_seed
 from transformers.trainer_callback import PrinterCallback
 
-from rewards import Rubric
-from rl import tiny
 from rl.credit import coupled
 from rl.critic import Critic
-from rl.data.sources import from_reasoning_gym
 from rl.models import own_critic
-from rl.rollouts import prompt_dataset
-from rl.scoring import Scorer
 from rl.trainers.grpo import GrpoTrainer
 from rl.trainers.ppo import PpoConfig, PpoSettings, PpoTrainer
 from rl.trainers.token_credit import CreditSettings
@@ -48,44 +43,14 @@ CREDIT = CreditSettings(rule=coupled, reselect_every=NEVER, calibration=1)
 
 
 def build(name: str, model: Qwen3ForCausalLM, options: argparse.Namespace, folder: Path) -> GrpoTrainer:
-    tokenizer = tiny.build_tokenizer()
-    tasks = from_reasoning_gym("chain_sum", 32, 0, {"min_terms": 3, "max_terms": 4})
-    rubric = Rubric({"parity": ByParity()}, {"parity": 1.0})
-    config = PpoConfig(
-        output_dir=str(folder / name),
-        max_steps=ARMS[name],
-        num_iterations=ARMS[name],
-        learning_rate=0.0,
-        per_device_train_batch_size=options.rollouts,
-        num_generations=options.rollouts,
-        max_completion_length=options.tokens,
-        generation_kwargs={"min_new_tokens": options.tokens},
-        gradient_checkpointing=options.checkpointing,
-        use_cpu=options.device == "cpu",
-        bf16=False,
-        report_to="none",
-        save_strategy="no",
-        logging_strategy="no",
-        disable_tqdm=True,
-        remove_unused_columns=False,
-    )
+    common = parts(options, folder / name, PpoConfig, max_steps=ARMS[name], num_iterations=ARMS[name])
     build_trainer: Callable[..., GrpoTrainer] = GrpoTrainer
     if name.startswith("ppo"):
         size = model.config.hidden_size
         critic = own_critic(copy.deepcopy(model)) if name == "ppo_own" else Critic(size)
         build_trainer = functools.partial(PpoTrainer, settings=PpoSettings(), critic=critic)
-    trainer = build_trainer(
-        reward=Scorer(rubric, tasks, tokenizer, group_size=options.rollouts),
-        args=config,
-        credit=CREDIT,
-        observer=Silent(),
-        keep_every=NEVER,
-        keep_count=0,
-        model=model,
-        train_dataset=prompt_dataset(tasks, "Think. " * options.prompt),
-        processing_class=tokenizer,
-        rollout_func=functools.partial(replay, length=options.tokens) if options.replay else None,
-    )
+    watched = {"observer": Silent(), "keep_every": NEVER, "keep_count": 0}
+    trainer = build_trainer(model=model, credit=CREDIT, **watched, **common)
     trainer.remove_callback(PrinterCallback)
     return trainer
 
