@@ -1,5 +1,7 @@
 """What a ppo trainer's keys may say, and what its faults name."""
 
+from pathlib import Path
+
 import pytest
 
 from rl.recipe import RecipeError, load
@@ -74,3 +76,11 @@ def test_every_key_reaches_the_trainer() -> None:
     assert {name for name in vars(found) if vars(found)[name] == vars(default)[name]} == set()
     assert (found.gamma, found.gae_lambda, found.critic_warmup_steps, found.critic_loss_weight) == (0.9, 0.8, 3, 2.0)
     assert (found.critic_clip, found.critic_learning_rate, found.kl_target) == (None, 0.1, 3.0)
+
+
+def test_the_recipe_in_the_documentation_is_one(tmp_path: Path) -> None:
+    text = (Path(__file__).resolve().parents[3] / "docs" / "ppo.md").read_text(encoding="utf-8")
+    path = tmp_path / "my-ppo.yaml"
+    path.write_text(text.split("```yaml\n")[1].split("```")[0], encoding="utf-8")
+    section = load(str(path)).stages[1].trainer
+    assert isinstance(section, Ppo) and section.kl.weight == 0.001 and section.critic.model == "policy"
