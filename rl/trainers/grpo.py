@@ -1,46 +1,32 @@
-"""GRPO on TRL's trainer. Every private seam of TRL that rhythm uses is in this file (tests: test_seams.py).
+"""GRPO on TRL's trainer. Every private seam of TRL is in this file, those of resuming in resumable.py (test_seams.py).
 
 Seams (TRL 1.16): _generate_and_score_completions, _generate, _get_per_token_logps_and_entropies, _compute_loss,
-_metrics, _step, _tokenizer, eos_token_ids, _buffered_inputs, _get_train_sampler, _save_checkpoint,
-_load_optimizer_and_scheduler, _load_from_checkpoint, beta, vllm_generation.sync_weights. PPO stands on this trainer,
-through its first methods.
+_metrics, _step, _tokenizer, eos_token_ids, beta, vllm_generation.sync_weights. PPO stands on this trainer, through its
+first methods.
 """
 
-import json
-import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from peft import PeftModel, set_peft_model_state_dict
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.grpo_config import GRPOConfig
-from trl.trainer.grpo_trainer import GRPOTrainer
 
 from rl import models
 from rl.scoring import Scorer
 from rl.trainers.batch import Batch, kept_rollouts, response_in, response_of, sequences
 from rl.trainers.credit_metrics import CreditMetrics
 from rl.trainers.observer import Observer
-from rl.trainers.state import (
-    load_batches,
-    load_frozen,
-    rollouts_from_json,
-    rollouts_to_json,
-    save_batches,
-    save_frozen,
-)
+from rl.trainers.resumable import ResumableTrainer
 from rl.trainers.token_credit import CreditSettings, Place, Reading, TokenCredit
 from rl.trainers.writing import write_greedily
 
 
-class GrpoTrainer(GRPOTrainer):
+class GrpoTrainer(ResumableTrainer):
     """Train with GRPO, each token's advantage weighted by its credit; without credit, TRL's own training to the bit.
 
     Weights come from the forward pass that runs anyway: the old log-probs' where TRL makes one, else the training
@@ -77,7 +63,6 @@ class GrpoTrainer(GRPOTrainer):
         self._reading: Reading | None = None
         self._tool_mask: Tensor | None = None
         self._micro_batch: Batch | None = None
-        self._sampler: Any = None
 
     needs_rollout_pass = False
     """Whether the policy must read all rollouts before it trains on them, also where TRL would not have it do so."""
@@ -98,13 +83,6 @@ class GrpoTrainer(GRPOTrainer):
     def _add_to_loss(self, loss: Tensor, inputs: Batch) -> Tensor:
         """Return the loss of a micro-batch with whatever else is trained."""
         return loss
-
-    def _own_state(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps beside what every trainer's keeps, as JSON data."""
-        return {}
-
-    def _restore_own(self, state: dict[str, Any]) -> None:
-        """Take up what _own_state returned."""
 
     def say(self, name: str, value: float) -> None:
         """Add a metric to the next log, in which it is a mean."""
@@ -175,12 +153,6 @@ class GrpoTrainer(GRPOTrainer):
         rows = None if spans is None else [torch.tensor(row, device=self.accelerator.device) for row in spans]
         self._tool_mask = None if rows is None else pad_sequence(rows, batch_first=True, padding_value=1)
         return outputs
-
-    @property
-    def _generate_every(self) -> int:
-        """Count the micro-batches that are trained on between two generations."""
-        assert self.args.steps_per_generation is not None
-        return self.args.steps_per_generation * self.num_iterations
 
     @property
     def _generation(self) -> int:
@@ -286,57 +258,6 @@ class GrpoTrainer(GRPOTrainer):
         kept = kept_rollouts(inputs, self.reward.rollouts, self.keep_count, self.num_generations)
         if kept:
             self.observer.saw_rollouts(step, kept)
-
-    def _get_train_sampler(self, dataset: Any = None) -> Any:
-        self._sampler = super()._get_train_sampler(dataset)
-        return self._sampler
-
-    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """Write none: TRL's would ask a wandb run that is offline for its address."""
-
-    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
-        folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
-        stem = folder / f"rhythm-rank{self.args.process_index}"
-        fresh = self._step % self._generate_every == 0
-        batches: list[Batch] = [] if fresh else self._buffered_inputs  # pyright: ignore
-        save_batches(batches, stem.with_suffix(".safetensors"))
-        save_frozen(self.reward.judge, folder, self.args.process_index)
-        state = {
-            "step": self._step,
-            "scorer": self.reward.state(),
-            "credit": self.credit.state() if self.credit else None,
-            "trainer": self._own_state(),
-            "rollouts": [] if fresh else rollouts_to_json(self.reward.rollouts),
-        }
-        part = stem.with_suffix(".json.part")
-        part.write_text(json.dumps(state), encoding="utf-8")
-        part.replace(stem.with_suffix(".json"))
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        super()._load_from_checkpoint(resume_from_checkpoint, model)
-        adapter = Path(resume_from_checkpoint) / "adapter_model.safetensors"
-        if isinstance(self.model, PeftModel) and adapter.is_file():
-            # Where adapters have folders, as TRL's reference has, transformers loads those and leaves this one fresh.
-            set_peft_model_state_dict(self.model, load_file(adapter), adapter_name="default")
-
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is None:
-            return
-        stem = Path(checkpoint) / f"rhythm-rank{self.args.process_index}"
-        state = json.loads(stem.with_suffix(".json").read_text(encoding="utf-8"))
-        self._step = state["step"]
-        if self.credit is not None:
-            self.credit.restore(state["credit"])
-        self.reward.restore(state["scorer"])
-        load_frozen(self.reward.judge, Path(checkpoint), self.args.process_index, state["scorer"]["copy_taken_at"])
-        self.reward.rollouts = rollouts_from_json(state["rollouts"])
-        self._restore_own(state["trainer"])
-        self._buffered_inputs = load_batches(stem.with_suffix(".safetensors"), self.accelerator.device) or None
-        # The sampler draws one permutation an epoch from a generator of its own, which starts anew in a resumed run.
-        for _ in range(math.floor(self.state.epoch or 0) if self._sampler.shuffle else 0):
-            torch.randperm(self._sampler.num_samples, generator=self._sampler.generator)
 
 
 def _inside(context: Callable[[], AbstractContextManager[None]], act: Callable[[], None]) -> Callable[[], None]:

@@ -1,4 +1,4 @@
-"""The private points of TRL that rhythm stands on: where one fails after an upgrade, look at rl/trainers/grpo.py."""
+"""The private points of TRL that rhythm stands on: where one fails, look at rl/trainers/grpo.py and resumable.py."""
 
 import functools
 import inspect
@@ -36,6 +36,10 @@ def test_version() -> None:
         ("_compute_loss", ["self", "model", "inputs"]),
         ("_get_train_sampler", ["self", "dataset"]),
         ("_save_checkpoint", ["self", "model", "trial"]),
+        ("_save", ["self", "output_dir", "state_dict"]),
+        ("_load_from_checkpoint", ["self", "resume_from_checkpoint", "model"]),
+        ("create_optimizer", ["self", "model"]),
+        ("create_scheduler", ["self", "num_training_steps", "optimizer"]),
         ("_load_optimizer_and_scheduler", ["self", "checkpoint"]),
         ("log", ["self", "logs", "start_time"]),
     ],
