@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from reference.grpo import TASKS, ByParity, Seen, same, weights_of
+from reference.grpo import TASKS, ByParity, Seen, rollouts_by_place, same, weights_of
 from reference.grpo import trainer as grpo_trainer
 from reference.ppo import trainer
 from torch import Tensor
@@ -179,7 +179,7 @@ def test_values_are_the_critics_of_the_states_before_each_token(tmp_path: Path) 
     head = torch.nn.Linear(hidden_size(model), 1)
     head.load_state_dict(critic.head.state_dict())
     settings = PpoSettings(gae_lambda=0.5, truncated="bootstrap", whiten=False)
-    ppo = trainer(tmp_path, settings, model=model, critic=critic, **ONE_STEP)
+    ppo = trainer(tmp_path, settings, model=model, critic=critic, rollout_func=rollouts_by_place, **ONE_STEP)
     ppo.train()
     batch, length = whole_batch(ppo), 0
     for row, rollout in enumerate(ppo.reward.rollouts):
@@ -195,7 +195,7 @@ def test_values_are_the_critics_of_the_states_before_each_token(tmp_path: Path) 
         behind = values[-1].item() if rollout.sample.truncated else 0.0
         last = batch["unweighted"][row, length - 1].item()
         assert last == pytest.approx(rollout.score.total + behind - values[-2].item(), abs=1e-4)
-    assert any(rollout.sample.truncated for rollout in ppo.reward.rollouts)
+    assert {rollout.sample.truncated for rollout in ppo.reward.rollouts} == {True, False}
 
 
 def test_warming_up_trains_the_critic_alone(tmp_path: Path) -> None:
@@ -247,7 +247,7 @@ class PartlyNone(ByParity):
 def test_what_cannot_be_judged_trains_neither_policy_nor_critic(tmp_path: Path) -> None:
     rubric = Rubric({"partly": PartlyNone()}, {"partly": 1.0})
     scorer = Scorer(rubric, TASKS, tiny.build_tokenizer(), group_size=4)
-    ppo = trainer(tmp_path, PpoSettings(), scorer=scorer, **ONE_STEP)
+    ppo = trainer(tmp_path, PpoSettings(whiten=False), scorer=scorer, critic=shared(), **ONE_STEP)
     ppo.train()
     batch = whole_batch(ppo)
     unjudged = torch.tensor([rollout.score.total is None for rollout in ppo.reward.rollouts])
@@ -255,6 +255,24 @@ def test_what_cannot_be_judged_trains_neither_policy_nor_critic(tmp_path: Path) 
     assert not batch["judged"][unjudged].any() and (batch["advantages"][unjudged] == 0).all()
     assert torch.isfinite(batch["advantages"]).all() and (batch["advantages"][~unjudged] != 0).any()
     assert all(torch.isfinite(p).all() for p in weights_of(ppo).values())
+
+
+def test_the_critics_step_is_the_mean_over_the_judged_tokens_of_all_updates(tmp_path: Path) -> None:
+    """V = 0.3 and R = the reward: a step of SGD moves the bias by weight x mean (R - V), the first of two updates."""
+    critic = Critic(hidden_size(tiny.build_model(0)))
+    torch.nn.init.constant_(critic.head.bias, 0.3)
+    scorer = Scorer(Rubric({"partly": PartlyNone()}, {"partly": 1.0}), TASKS, tiny.build_tokenizer(), group_size=4)
+    settings = PpoSettings(critic_learning_rate=1.0, critic_loss_weight=0.25, critic_trunk_gradient=False)
+    ppo = trainer(tmp_path, settings, critic=critic, scorer=scorer, generation_batch_size=16, **ONE_STEP)
+    ppo.train()
+    assert ppo._buffered_inputs is not None
+    batches: list[dict[str, Any]] = ppo._buffered_inputs  # pyright: ignore
+    scores = [rollout.score.total for rollout in ppo.reward.rollouts]
+    judged = {row: len(ppo.reward.rollouts[row].token_ids) for row in range(16) if scores[row] is not None}
+    assert 0 < len(judged) < 16 and len(batches) == 2
+    pulls = [judged[row] * (float(scores[row] or 0) - 0.3) for row in batches[0]["row"].tolist() if row in judged]
+    expected = 0.3 + 0.25 * sum(pulls) / (sum(judged.values()) / 2)
+    assert critic_of(ppo)["head.bias"].item() == pytest.approx(expected, abs=1e-5)
 
 
 def test_cut_off_completions_that_trl_masks_change_nothing(tmp_path: Path) -> None:
