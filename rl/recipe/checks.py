@@ -15,16 +15,14 @@ from rl.recipe.faults import suggestion
 from rl.recipe.reward_sections import Multiplier, RelativeEffort, Rewards
 from rl.recipe.section import Section
 from rl.recipe.sections import Recipe, Stage
-from rl.recipe.trainer_sections import COPY, Grpo, Online, Ppo, Sft
-from rl.recipe.trl_fields import reason_to_refuse
+from rl.recipe.trainer_checks import Fault, Place, trainer_faults
+from rl.recipe.trainer_sections import Online, Ppo, Sft
 
 # reasoning-gym tasks for which rl.data.traces can write worked completions.
 TRACED_TASKS = ("chain_sum", "countdown")
 DIALOGUE_TASKS = ("countdown",)
 # Facts of generated tasks that rewards are told.
 FACTS = {"countdown": frozenset({"numbers", "target"})}
-Place = list[str | int]
-Fault = tuple[Place, str]
 
 
 def check(recipe: Recipe) -> list[Fault]:
@@ -42,7 +40,7 @@ def check_parts(tree: Mapping[str, Any]) -> list[Fault]:
     for index, entry in enumerate(stages if isinstance(stages, list) else []):
         stage = _section(Stage, entry)
         if isinstance(stage, Stage):
-            found += [(["stages", index, *path], reason) for path, reason in _trainer_faults(stage)]
+            found += [(["stages", index, *path], reason) for path, reason in trainer_faults(stage)]
     return found
 
 
@@ -65,7 +63,7 @@ def _faults(recipe: Recipe) -> Iterator[Fault]:
         place: Place = ["stages", index]
         if stage.rewards:
             yield from (([*place, "rewards", *path], reason) for path, reason in _rubric_faults(stage.rewards))
-        yield from ((place + path, reason) for path, reason in _trainer_faults(stage))
+        yield from ((place + path, reason) for path, reason in trainer_faults(stage))
         yield from _credit_faults(recipe, stage, place)
         yield from _group_faults(recipe, stage, place)
         yield from _need_faults(recipe, stage, place)
@@ -221,52 +219,6 @@ def _unused_faults(recipe: Recipe) -> Iterator[Fault]:
     for section in ("effort", "monitor"):
         if getattr(recipe, section) and section not in used and (trained or section == "monitor"):
             yield [section], f"is used by no reward; add a part {REMEDIES[section]}, or leave it out"
-
-
-def _trainer_faults(stage: Stage) -> Iterator[Fault]:
-    trainer = stage.trainer
-    for field in trainer.trl:
-        reason = reason_to_refuse(trainer.kind, field)
-        if reason:
-            yield ["trainer", "trl", field], reason
-    if isinstance(trainer, Online):
-        product = f"prompts_per_step x num_generations = {trainer.rollouts}"
-        total, words = trainer.rollouts / trainer.updates, product
-        if trainer.updates > 1:
-            words = f"{product} in {trainer.updates} updates"
-    else:
-        total, words = trainer.batch, f"batch = {trainer.batch}"
-    if isinstance(trainer, Grpo) and trainer.loss_type == "cispo":
-        cap = trainer.trl.get("epsilon_high", trainer.epsilon)
-        if isinstance(cap, int | float) and cap <= 1:
-            yield (
-                ["trainer", "trl", "epsilon_high"],
-                f"cispo clips the probability ratio itself at this, and {cap:g} would scale every gradient down; "
-                "set it above 1 (its paper: 5.0)",
-            )
-    if isinstance(trainer, Ppo):
-        yield from _ppo_faults(trainer)
-    if isinstance(trainer, Online) and trainer.rollouts % trainer.updates:
-        yield (
-            ["trainer", "updates"],
-            f"{trainer.updates} does not divide prompts_per_step x num_generations = {trainer.rollouts}",
-        )
-    elif total % trainer.micro_batch:
-        yield ["trainer", "micro_batch"], f"{trainer.micro_batch} does not divide {words}"
-
-
-def _ppo_faults(trainer: Ppo) -> Iterator[Fault]:
-    critic = trainer.critic
-    if trainer.rollouts < 2 and trainer.whiten:
-        yield ["trainer", "prompts_per_step"], "advantages of one rollout cannot be whitened; write 2 or more"
-    if critic.warmup_steps >= trainer.steps:
-        reason = f"{critic.warmup_steps} of {trainer.steps} steps leave the policy none to train in; lower it"
-        yield ["trainer", "critic", "warmup_steps"], reason
-    if critic.revision is not None and critic.model in (None, COPY):
-        yield ["trainer", "critic", "revision"], "is of a hub model; name it in `model`, or leave it out"
-    if critic.model is not None and not critic.trunk_gradient:
-        reason = "has no effect on a critic of its own; leave it out, or write model: null"
-        yield ["trainer", "critic", "trunk_gradient"], reason
 
 
 def _group_faults(recipe: Recipe, stage: Stage, place: Place) -> Iterator[Fault]:
