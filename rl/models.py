@@ -3,7 +3,8 @@
 import json
 import shutil
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,13 +15,14 @@ from peft import AutoPeftModelForCausalLM, LoraConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.integrations import deepspeed
 from transformers.utils.import_utils import is_flash_attn_2_available
 
 from rl import tiny
 from rl.critic import CRITIC, Critic
 
 TINY = "tiny"
-WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin")
+WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 
@@ -146,6 +148,17 @@ def load_trained(name: str) -> PreTrainedModel | PeftModel:
         raise ModelError(f"{name}: the adapter or its base model cannot be loaded: {_first_line(error)}") from None
 
 
+@contextmanager
+def unpartitioned() -> Iterator[None]:
+    """Load models inside whole, also where ZeRO-3 would share them out over the processes."""
+    known = deepspeed._hf_deepspeed_config_weak_ref
+    deepspeed.unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        deepspeed._hf_deepspeed_config_weak_ref = known
+
+
 def load_policy(
     name: str,
     *,
@@ -156,7 +169,11 @@ def load_policy(
     """Load a causal language model from a folder or the hub. Raises ModelError."""
     try:
         return AutoModelForCausalLM.from_pretrained(
-            name, revision=revision, dtype=getattr(torch, dtype), attn_implementation=attention
+            name,
+            revision=revision,
+            dtype=getattr(torch, dtype),
+            attn_implementation=attention,
+            use_safetensors=True,  # nothing of a stranger's is unpickled
         )
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         raise ModelError(f"model.name: cannot load {name}: {_first_line(error)}") from None

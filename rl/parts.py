@@ -11,8 +11,6 @@ from typing import Any
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import PreTrainedTokenizerBase
-from trl.trainer.grpo_config import GRPOConfig
-from trl.trainer.sft_config import SFTConfig
 
 from rewards import Rubric, find
 from rl import data, models, tiny
@@ -39,7 +37,6 @@ class Plan:
     stage: Stage
     tasks: Sequence[data.Task]
     system: str | None
-    config: SFTConfig | GRPOConfig
     dial: Dial | None = None
     judge: Judge | None = None
 
@@ -50,7 +47,7 @@ class Plan:
         return {"system": self.system, "effort": words}
 
 
-def make_plan(recipe: Recipe, index: int, tokenizer: PreTrainedTokenizerBase, path: Path) -> Plan:
+def make_plan(recipe: Recipe, index: int, tokenizer: PreTrainedTokenizerBase, path: Path, world: int = 1) -> Plan:
     """Load and check what stage number index of a recipe needs, for a run in path; writes nothing.
 
     Raises DataError, ModelError, JudgeError and TrainerError.
@@ -82,14 +79,14 @@ def make_plan(recipe: Recipe, index: int, tokenizer: PreTrainedTokenizerBase, pa
     if recipe.model.lora:
         models.check_lora(recipe.model.name, recipe.model.revision, **recipe.model.lora.model_dump())
     try:
-        config = trl_config(recipe, stage, path / "checkpoints" / stage.name)
+        trl_config(recipe, stage, path / "checkpoints" / stage.name, world)
     except TrainerError as error:
         raise TrainerError(f"stages.{stage.name}.trainer.{error}") from None
     monitor = _monitor_of(recipe, stage)
     judge = _build_judge(monitor, tokenizer, path) if monitor else None
     if isinstance(trainer, Ppo):
         _check_critic(stage.name, trainer, tokenizer)
-    return Plan(stage, tasks, source.system, config, dial, judge)
+    return Plan(stage, tasks, source.system, dial, judge)
 
 
 def _check_critic(stage: str, trainer: Ppo, tokenizer: PreTrainedTokenizerBase) -> None:

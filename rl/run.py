@@ -1,28 +1,30 @@
 """The composition root: recipe -> data -> rollouts -> rewards -> credit -> loss -> telemetry -> report."""
 
+import gc
 import logging
-import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import torch
-import transformers
-from datasets import disable_progress_bars
 from rich.console import Console
-from torch import nn
 from transformers import PreTrainedTokenizerBase, set_seed
 from trl.trainer.sft_config import SFTConfig
 
-from rl import models, rollouts
-from rl.critic import Critic
+from rl import checkpoints, models, rollouts
 from rl.parts import Plan, build_critic, build_scorer, load_model, make_plan
+from rl.processes.company import Company, stacks_file, watched
+from rl.processes.early import EarlySignal
+from rl.processes.group import Group, join
+from rl.processes.place import Place
 from rl.recipe import dump
 from rl.recipe.sections import Recipe
 from rl.recipe.trainer_sections import Online, Ppo
 from rl.report import write_report
-from rl.settings import build_alarms, credit_settings, ppo_settings
+from rl.settings import build_alarms, build_care, credit_settings, patience_hours, ppo_settings, trl_config
 from rl.telemetry.environment import describe
+from rl.telemetry.logs import log_to, quiet_libraries
 from rl.telemetry.progress import ProgressDisplay
 from rl.telemetry.record import RunDirectory, RunError, check_new
 from rl.telemetry.tracking import Tracker
@@ -30,10 +32,13 @@ from rl.telemetry.watch import Watch
 from rl.trainers import (
     Alarmed,
     Alarms,
+    Care,
     GrpoTrainer,
     Interrupt,
     Interrupted,
     PpoTrainer,
+    Pulse,
+    Unwatched,
     fit_online,
     fit_sft,
     rename,
@@ -46,129 +51,246 @@ class RunFailed(Exception):  # noqa: N818 - the error is its cause
     """Say that training failed; train.log holds the traceback."""
 
 
-def train(recipe: Recipe, path: Path, *, resume: bool, console: Console) -> Path:
-    """Run a recipe's stages in the run directory path and return its report.
+def train(
+    recipe: Recipe,
+    path: Path,
+    *,
+    resume: bool,
+    console: Console,
+    place: Place,
+    early: EarlySignal,
+    requeued: bool = False,
+) -> Path:
+    """Run a recipe's stages in the run directory path, with all processes that were launched; return its report.
 
     Raises RunError, ModelError, DataError and TrainerError before anything is written; Interrupted where a signal
     stopped the run, Alarmed where an alarm of the recipe did, and RunFailed where training failed.
     """
-    _quiet()
+    quiet_libraries()
+    progress = ProgressDisplay(console)
+    group = join(place, patience_hours(recipe), deepspeed=recipe.cluster.zero > 0)
+    path = group.broadcast(path)
+    run: RunDirectory | None = None
+    try:
+        with watched(group, recipe.guard.step_minutes * 60, progress.say, (Interrupted, Alarmed)) as company:
+            tokenizer, plans = _prepare(recipe, path, resume, console, group)
+            run = group.on_main_alone(partial(_open, recipe, path, resume, requeued, group))
+            _check_shared(path, group)
+            interrupt = Interrupt(group.any, speaks=place.is_main, early=early)
+            _run_attempt(recipe, path, tokenizer, plans, run, company, progress, interrupt)
+    finally:
+        group.leave()
+        if run is not None:
+            run.close()
+            _write_report(path, progress)
+    return path / "report.html"
+
+
+def _prepare(
+    recipe: Recipe, path: Path, resume: bool, console: Console, group: Group
+) -> tuple[PreTrainedTokenizerBase, list[Plan]]:
+    """Load and check what the stages need; writes nothing."""
     if not resume:
-        check_new(path)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise RunError("several processes: this version trains in one process; start rhythm without a launcher")
+        group.on_main(partial(check_new, path))
     models.check_source(recipe.model.name)
     models.check_attention(recipe.model.attention)
     if recipe.model.name == models.TINY:  # too small to share: on a busy machine threads would wait for each other
         torch.set_num_threads(1)
     with console.status("reading tasks and tokenizer"):  # some are generated slowly
         tokenizer = models.load_tokenizer(recipe.model.name, recipe.model.revision)
-        plans = [make_plan(recipe, index, tokenizer, path) for index in range(len(recipe.stages))]
-    start = RunDirectory.resume if resume else RunDirectory.create
-    run = start(path, dump(recipe), describe(recipe.seed))
-    _log_to(run.log)
-    progress = ProgressDisplay(console)
-    progress.say(f"run directory: {path}")
-    tracker = _tracker(recipe, run, progress)
+        return tokenizer, [
+            make_plan(recipe, index, tokenizer, path, group.place.world) for index in range(len(recipe.stages))
+        ]
+
+
+def _open(recipe: Recipe, path: Path, resume: bool, requeued: bool, group: Group) -> RunDirectory:
+    environment = {**describe(recipe.seed), "processes": group.place.world}
+    if resume:
+        return RunDirectory.resume(path, dump(recipe), environment, requeued=requeued)
+    return RunDirectory.create(path, dump(recipe), environment)
+
+
+def _check_shared(path: Path, group: Group) -> None:
+    """Raise RunError where a process does not see the run directory that the main one opened."""
+    blind = [rank for rank, sees in enumerate(group.gather((path / "recipe.json").is_file())) if not sees]
+    if blind:
+        raise RunError(f"{path}: processes {blind} do not see it; put the run on a file system that all nodes share")
+
+
+@dataclass(frozen=True)
+class Session:
+    """Hold what all stages of an attempt share. Only the main process has the run and its tracker."""
+
+    recipe: Recipe
+    path: Path
+    tokenizer: PreTrainedTokenizerBase
+    company: Company
+    progress: ProgressDisplay
+    interrupt: Interrupt
+    run: RunDirectory | None
+    tracker: Tracker | None
+
+    @property
+    def group(self) -> Group:
+        """Return the processes that train together."""
+        return self.company.group
+
+    def folder(self, plan: Plan) -> Path:
+        """Return where a stage's checkpoints are, and its final policy."""
+        return self.path / "checkpoints" / plan.stage.name
+
+
+def _run_attempt(
+    recipe: Recipe,
+    path: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    plans: Sequence[Plan],
+    run: RunDirectory | None,
+    company: Company,
+    progress: ProgressDisplay,
+    interrupt: Interrupt,
+) -> None:
+    """Run the stages, and write down how the attempt ended. Raises Interrupted, Alarmed and RunFailed."""
+    attempt = company.group.broadcast(run.attempt if run else 0)
+    log = path / "train.log" if run else path / "logs" / f"process{company.group.place.rank}.log"
+    log_to(log)
+    company.watchdog.arm(stacks_file(path, attempt, company.group.place.rank))
+    progress.say(f"run directory: {path}" + (f", attempt {attempt}" if attempt > 1 else ""))
+    tracker = _tracker(recipe, run, progress) if run else None
+    how, reason = "finished", ""
     try:
-        with Interrupt() as interrupt:
-            _run_stages(recipe, plans, run, tokenizer, interrupt, progress, tracker)
-    except (Interrupted, Alarmed):
+        with interrupt:
+            session = Session(recipe, path, tokenizer, company, progress, interrupt, run, tracker)
+            _run_stages(session, plans)
+    except (Interrupted, Alarmed) as stop:
+        how, reason = ("interrupted" if isinstance(stop, Interrupted) else "alarmed"), str(stop)
         raise
     except Exception as error:  # whatever it is, the log gets its traceback and the person a way to go on
         logging.getLogger("rhythm").exception("the run failed")
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise RunFailed(f"{reason} ({type(error).__name__}; the traceback is in {run.log})") from error
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        how, reason = "failed", company.loss() or f"{said} ({type(error).__name__}; the traceback is in {log})"
+        raise RunFailed(reason) from error
     finally:
         progress.end()
-        tracker.finish()
-        run.close()
-        report = _write_report(path, progress)
-    return report
+        if run is not None:
+            run.end(how, reason)
+        if tracker is not None:
+            tracker.finish(*([FAILED_SECONDS] if how == "failed" else []))
 
 
-def _run_stages(
-    recipe: Recipe,
-    plans: Sequence[Plan],
-    run: RunDirectory,
-    tokenizer: PreTrainedTokenizerBase,
-    interrupt: Interrupt,
-    progress: ProgressDisplay,
-    tracker: Tracker,
-) -> None:
+FAILED_SECONDS = 5.0  # that wandb may take once a run has failed: its machines must be freed
+
+
+def _run_stages(session: Session, plans: Sequence[Plan]) -> None:
     """Run the stages that have not ended, each from the policy of the one before."""
-    base = models.write_base(recipe.model.name, recipe.seed, run.checkpoints / "base")
-    ended = [plan.stage.name for plan in plans if run.final_policy(plan.stage.name).is_dir()]
+    group, model = session.group, session.recipe.model
+    base = group.on_main(lambda: models.write_base(model.name, session.recipe.seed, session.path / "checkpoints/base"))
+    ended = group.broadcast([plan.stage.name for plan in plans if (session.folder(plan) / "final").is_dir()])
     policy: Path | None = None
     for plan in plans:
-        name = plan.stage.name
-        final = run.final_policy(name)
+        name, final = plan.stage.name, session.folder(plan) / "final"
         if name not in ended:
-            interrupt.check(f"before {name}")
-            checkpoint = run.newest_checkpoint(name)
-            step = run.step_of(checkpoint) if checkpoint else 0
-            run.rewind(ended, name, step)
-            if checkpoint:
-                progress.say(f"resuming {name} from {checkpoint.name}")
-            if checkpoint and step >= plan.stage.trainer.steps:  # only the export was missing
-                trained = load_model(recipe, base, checkpoint)
-            else:
-                watch = Watch(
-                    stage=name, run=run, rename=rename, tokenizer=tokenizer, progress=progress, tracker=tracker
-                )
-                set_seed(recipe.seed)
-                model = load_model(recipe, base, policy)
-                critic = None
-                if isinstance(plan.stage.trainer, Ppo):
-                    critic = build_critic(recipe, plan.stage.trainer, model, base, policy)
-                trained = _fit(recipe, plan, model, critic, tokenizer, watch, interrupt, checkpoint)
-            models.export(trained, tokenizer, final, plan.use, run.newest_checkpoint(name))
-            progress.say(f"{name}: the trained policy is in {final}")
+            session.interrupt.check(f"before {name}")
+            checkpoint = group.on_main(partial(_take_up, session, plan, ended))
+            if checkpoint is None or checkpoints.step_of(checkpoint) < plan.stage.trainer.steps:
+                _train_stage(session, plan, base, policy, checkpoint)
+            group.on_main(partial(_export, session, plan, base, final))
+            session.company.watchdog.beat()
             ended.append(name)
         policy = final
 
 
-def _fit(
-    recipe: Recipe,
-    plan: Plan,
-    model: nn.Module,
-    critic: Critic | None,
-    tokenizer: PreTrainedTokenizerBase,
-    watch: Watch,
-    interrupt: Interrupt,
-    resume_from: Path | None,
-) -> nn.Module:
-    """Train one stage and return its model. Raises Interrupted or Alarmed where it stopped before its last step."""
-    stage = plan.stage
-    alarms = Alarms(build_alarms(recipe) if isinstance(stage.trainer, Online) else [], watch.progress.say)
-    callbacks = [alarms, watch, interrupt]  # the watch writes down what the alarms add to the metrics
-    common = {"model": model, "tokenizer": tokenizer, "callbacks": callbacks, "resume_from": resume_from}
-    try:
-        if isinstance(plan.config, SFTConfig):
-            dataset = rollouts.completion_dataset(plan.tasks, plan.system, tokenizer, plan.dial)
-            trained = fit_sft(plan.config, dataset=dataset, **common)
-        else:
-            build: Callable[..., GrpoTrainer] = GrpoTrainer
-            if isinstance(stage.trainer, Ppo):
-                assert critic is not None
-                build = partial(PpoTrainer, settings=ppo_settings(stage.trainer), critic=critic)
-            trained = fit_online(
-                build,
-                plan.config,
-                dataset=rollouts.prompt_dataset(plan.tasks, plan.system),
-                reward=build_scorer(recipe, plan, tokenizer, models.end_ids(model)),
-                credit=credit_settings(stage.credit or recipe.credit),
-                observer=watch,
-                keep_every=recipe.telemetry.samples.every,
-                keep_count=recipe.telemetry.samples.count,
-                **common,
+def _take_up(session: Session, plan: Plan, ended: Sequence[str]) -> Path | None:
+    """Return the checkpoint that a stage goes on from, with the run's rows taken back to it. Raises RunError."""
+    assert session.run is not None
+    checkpoint = checkpoints.newest(session.folder(plan), session.progress.say)
+    if checkpoint:
+        written_by, present = checkpoints.facts_of(checkpoint).get("processes"), session.group.place.world
+        if written_by != present:
+            raise RunError(
+                f"{checkpoint} was written by {written_by} processes, and cannot be taken up by {present}; "
+                "start as many as before"
             )
+        session.progress.say(f"resuming {plan.stage.name} from {checkpoint.name}")
+    session.run.rewind(ended, plan.stage.name, checkpoints.step_of(checkpoint) if checkpoint else 0)
+    return checkpoint
+
+
+def _export(session: Session, plan: Plan, base: str, final: Path) -> None:
+    """Write the policy of a stage that has made its last step, from its last checkpoint."""
+    checkpoint = checkpoints.newest(final.parent, session.progress.say)
+    assert checkpoint is not None
+    with models.unpartitioned():
+        policy = load_model(session.recipe, base, checkpoint)
+        models.export(policy, session.tokenizer, final, plan.use, checkpoint)
+    session.progress.say(f"{plan.stage.name}: the trained policy is in {final}")
+
+
+def _train_stage(session: Session, plan: Plan, base: str, policy: Path | None, resume_from: Path | None) -> None:
+    """Train one stage to its last step. Raises Interrupted or Alarmed where it stopped before."""
+    recipe, stage = session.recipe, plan.stage
+    alarms = Alarms(build_alarms(recipe) if isinstance(stage.trainer, Online) else [], session.progress.say)
+    care = build_care(recipe)
+    try:
+        step = _fit(session, plan, base, policy, alarms, care, resume_from)
     finally:
-        watch.progress.end()
-    if watch.step < stage.trainer.steps:
-        interrupt.check(f"in step {watch.step} of {stage.name}")
+        session.progress.end()
+        gc.collect()  # trainers hold themselves in circles, and the next stage wants their memory
+    if step < stage.trainer.steps:
+        session.interrupt.check(f"in step {step} of {stage.name}")
         alarms.check()
-    return trained
+        care.guard.check()
+
+
+def _fit(
+    session: Session,
+    plan: Plan,
+    base: str,
+    policy: Path | None,
+    alarms: Alarms,
+    care: Care,
+    resume_from: Path | None,
+) -> int:
+    """Train one stage and return how many steps it has made."""
+    recipe, stage, tokenizer = session.recipe, plan.stage, session.tokenizer
+    config = trl_config(recipe, stage, session.folder(plan), session.group.place.world)  # before any model is loaded
+    set_seed(recipe.seed)
+    model = load_model(recipe, base, policy)
+    watch = _watch(session, stage.name)
+    # The watch writes down what the alarms add to the metrics.
+    callbacks = [alarms, *([watch] if watch else []), session.interrupt, Pulse(session.company.watchdog.beat)]
+    common = {"model": model, "tokenizer": tokenizer, "care": care, "callbacks": callbacks, "resume_from": resume_from}
+    if isinstance(config, SFTConfig):
+        dataset = rollouts.completion_dataset(plan.tasks, plan.system, tokenizer, plan.dial)
+        return fit_sft(config, dataset=dataset, **common)
+    build: Callable[..., GrpoTrainer] = GrpoTrainer
+    if isinstance(stage.trainer, Ppo):
+        critic = build_critic(recipe, stage.trainer, model, base, policy)
+        build = partial(PpoTrainer, settings=ppo_settings(stage.trainer), critic=critic)
+    return fit_online(
+        build,
+        config,
+        dataset=rollouts.prompt_dataset(plan.tasks, plan.system),
+        reward=build_scorer(recipe, plan, tokenizer, models.end_ids(model)),
+        credit=credit_settings(stage.credit or recipe.credit),
+        observer=watch or Unwatched(),
+        keep_every=recipe.telemetry.samples.every,
+        keep_count=recipe.telemetry.samples.count,
+        **common,
+    )
+
+
+def _watch(session: Session, stage: str) -> Watch | None:
+    if session.run is None or session.tracker is None:
+        return None
+    return Watch(
+        stage=stage,
+        run=session.run,
+        rename=rename,
+        tokenizer=session.tokenizer,
+        progress=session.progress,
+        tracker=session.tracker,
+    )
 
 
 def _tracker(recipe: Recipe, run: RunDirectory, progress: ProgressDisplay) -> Tracker:
@@ -185,34 +307,8 @@ def _tracker(recipe: Recipe, run: RunDirectory, progress: ProgressDisplay) -> Tr
     )
 
 
-def _write_report(path: Path, progress: ProgressDisplay) -> Path:
+def _write_report(path: Path, progress: ProgressDisplay) -> None:
     try:
-        return write_report(path)
+        write_report(path)
     except (OSError, ValueError, LookupError) as error:  # a report can be written again; the run's own error must show
         progress.say(f"the report could not be written: {error}; try again: rhythm report {path}")
-        return path / "report.html"
-
-
-LIBRARIES = ("py.warnings", "transformers", "trl", "accelerate", "datasets", "peft")
-
-
-def _quiet() -> None:
-    """Keep the libraries' bars and warnings off the terminal; warnings go to train.log once there is one."""
-    disable_progress_bars()
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.disable_default_handler()
-    logging.captureWarnings(True)
-    if not torch.accelerator.is_available():
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # where DeepSpeed is installed it would warn that it found none
-    for name in LIBRARIES:
-        logger = logging.getLogger(name)
-        logger.handlers[:], logger.propagate = [logging.NullHandler()], False
-
-
-def _log_to(path: Path) -> None:
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
-    logging.getLogger("rhythm").setLevel(logging.INFO)
-    for name in ("rhythm", *LIBRARIES):
-        logger = logging.getLogger(name)
-        logger.handlers[:], logger.propagate = [handler], False

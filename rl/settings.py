@@ -2,15 +2,18 @@
 
 import functools
 import inspect
+import os
 from collections.abc import Callable
 from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.sft_config import SFTConfig
 
 from rl import credit as credit_rules
+from rl.deepspeed import zero_settings
 from rl.recipe.credit_sections import (
     Anchor,
     Attentive,
@@ -25,16 +28,26 @@ from rl.recipe.credit_sections import (
 )
 from rl.recipe.section import Section
 from rl.recipe.sections import Recipe, Stage
-from rl.recipe.trainer_sections import Grpo, Online, Ppo, Sft
-from rl.trainers import Alarm, CreditSettings, PpoSettings, Schedule, TrainerError, grpo_config, ppo_config, sft_config
+from rl.recipe.trainer_sections import AnyTrainer, Grpo, Ppo, Sft
+from rl.trainers import (
+    Alarm,
+    Care,
+    CreditSettings,
+    Guard,
+    PpoSettings,
+    Schedule,
+    TrainerError,
+    grpo_config,
+    ppo_config,
+    sft_config,
+)
+
+SERVER = "RHYTHM_VLLM_URL"  # where the job that rhythm launched has its vLLM server
 
 
-def trl_config(recipe: Recipe, stage: Stage, folder: Path) -> SFTConfig | GRPOConfig:
-    """Return TRL's settings for a stage whose checkpoints go to folder. Raises TrainerError."""
+def trl_config(recipe: Recipe, stage: Stage, folder: Path, world: int = 1) -> SFTConfig | GRPOConfig:
+    """Return TRL's settings for a stage of `world` processes whose checkpoints go to folder. Raises TrainerError."""
     trainer = stage.trainer
-    if trainer.trl.get("use_vllm") and find_spec("vllm") is None:
-        raise TrainerError("trl.use_vllm: vLLM is not installed here; pip install 'rhythm-rl[vllm]', or leave it out")
-    total = trainer.rollouts // trainer.updates if isinstance(trainer, Online) else trainer.batch
     schedule = Schedule(
         folder=folder,
         seed=recipe.seed,
@@ -44,10 +57,12 @@ def trl_config(recipe: Recipe, stage: Stage, folder: Path) -> SFTConfig | GRPOCo
         warmup_steps=trainer.warmup_steps,
         max_grad_norm=trainer.max_grad_norm,
         micro_batch=trainer.micro_batch,
-        accumulation=total // trainer.micro_batch,
+        accumulation=accumulation(trainer, world),
         save_every=recipe.checkpoints.every,
-        keep=recipe.checkpoints.keep,
         gradient_checkpointing=recipe.model.gradient_checkpointing,
+        precision=recipe.cluster.precision,
+        deepspeed=deepspeed_settings(recipe, stage, world),
+        patience_seconds=patience_hours(recipe) * 3600,
         trl=trainer.trl,
     )
     if isinstance(trainer, Sft):
@@ -61,9 +76,60 @@ def trl_config(recipe: Recipe, stage: Stage, folder: Path) -> SFTConfig | GRPOCo
         "num_iterations": trainer.num_iterations,
         "loss_type": trainer.loss_type,
     }
+    shared |= vllm_fields(recipe)
     if isinstance(trainer, Grpo):
         return grpo_config(schedule, beta=trainer.beta, **shared)
     return ppo_config(schedule, beta=trainer.kl.weight, **shared)
+
+
+def accumulation(trainer: AnyTrainer, world: int) -> int:
+    """Return how many micro-batches each of `world` processes has in a step. Raises TrainerError."""
+    total, at_once = trainer.sequences, trainer.micro_batch * world
+    if total % at_once:
+        raise TrainerError(
+            f"micro_batch: {world} processes x {trainer.micro_batch} does not divide the step's {total} sequences"
+        )
+    return total // at_once
+
+
+def deepspeed_settings(recipe: Recipe, stage: Stage, world: int) -> dict[str, Any] | None:
+    """Return DeepSpeed's settings for a stage of `world` processes; None without ZeRO."""
+    cluster, trainer = recipe.cluster, stage.trainer
+    if cluster.zero == 0:
+        return None
+    if find_spec("deepspeed") is None:
+        raise TrainerError("DeepSpeed is not installed here (cluster.zero); pip install 'rhythm-rl[cluster]'")
+    return zero_settings(
+        cluster.zero,
+        offload=cluster.offload,
+        precision=cluster.precision,
+        micro_batch=trainer.micro_batch,
+        accumulation=accumulation(trainer, world),
+        world=world,
+        max_grad_norm=trainer.max_grad_norm,
+    )
+
+
+def vllm_fields(recipe: Recipe) -> dict[str, Any]:
+    """Return what TRL is told of vLLM. Raises TrainerError where it is not installed."""
+    vllm = recipe.cluster.vllm
+    if vllm.mode == "off":
+        return {}
+    if find_spec("vllm") is None:
+        raise TrainerError("vLLM is not installed here (cluster.vllm.mode); pip install 'rhythm-rl[vllm]'")
+    fields = {"use_vllm": True, "vllm_mode": vllm.mode, "vllm_server_timeout": vllm.startup_minutes * 60.0}
+    if vllm.mode == "server":
+        return {**fields, "vllm_server_base_url": vllm.url or os.environ.get(SERVER) or f"http://127.0.0.1:{vllm.port}"}
+    return {
+        **fields,
+        "vllm_gpu_memory_utilization": vllm.memory_share,
+        "vllm_tensor_parallel_size": vllm.tensor_parallel,
+    }
+
+
+def patience_hours(recipe: Recipe) -> float:
+    """Return how long a collective call may take: longer than a step, so that it is the guard that ends a run."""
+    return 2 * recipe.guard.step_minutes / 60 or 24.0
 
 
 def ppo_settings(trainer: Ppo) -> PpoSettings:
@@ -74,6 +140,11 @@ def ppo_settings(trainer: Ppo) -> PpoSettings:
     known["critic_clip"] = trainer.critic.clip or None
     known["kl_estimator"] = trainer.kl.estimator or ("k1" if trainer.kl.place == "reward" else "k3")
     return PpoSettings(**known)
+
+
+def build_care(recipe: Recipe) -> Care:
+    """Return how many checkpoints a stage keeps, and a guard over its steps."""
+    return Care(recipe.checkpoints.keep, Guard(recipe.guard.skips, recipe.guard.skip_above))
 
 
 def build_alarms(recipe: Recipe) -> list[Alarm]:

@@ -52,9 +52,13 @@ def load(name: str, overrides: Sequence[str] = (), overlays: Sequence[str] = ())
         raise RecipeError([Fault(name, "", "is nested without end; an alias may hold itself")]) from None
 
 
-def resolve(tree: Tree, source: str) -> Recipe:
-    """Check a tree that was written by `dump`, such as a run's recipe.json."""
-    return _validate(_stages_by_name(tree), [(source, tree)], source)
+def resolve(tree: Tree, source: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Check a tree that was written by `dump`, such as a run's recipe.json, with `key=value` overrides."""
+    layers = [(source, tree), *(("--set " + text, _parse_override(text)) for text in overrides)]
+    merged = _stages_by_name(tree)
+    for _, layer in layers[1:]:
+        merged = _merge(merged, layer)
+    return _validate(merged, layers, source)
 
 
 def dump(recipe: Recipe) -> Tree:

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from rl.recipe.cluster_sections import Cluster, Guard
 from rl.recipe.credit_sections import Coupled, Credit
 from rl.recipe.data_sections import Data, ReasoningGym
 from rl.recipe.reward_sections import AnyEffort, AnyMonitor, Rewards
@@ -32,7 +33,8 @@ class Model(Section):
     revision: str | None = None
     """Branch, tag or commit of a hub model."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Type of the weights. For full fine-tuning at small learning rates keep float32 and set `trl: {bf16: true}`."""
+    """Type of the weights. For full fine-tuning at small learning rates keep float32 and set `cluster: {precision:
+    bfloat16}`."""
     attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
     """Attention implementation of transformers."""
     gradient_checkpointing: bool = False
@@ -165,3 +167,5 @@ class Recipe(Section):
     alarms: Alarms = Alarms()
     telemetry: Telemetry = Telemetry()
     checkpoints: Checkpoints = Checkpoints()
+    guard: Guard = Guard()
+    cluster: Cluster = Cluster()

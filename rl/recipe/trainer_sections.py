@@ -41,6 +41,11 @@ class Sft(Trainer):
     order: Literal["shuffled", "given"] = "shuffled"
     """`given` keeps the order of the data, for a curriculum."""
 
+    @property
+    def sequences(self) -> int:
+        """Count the sequences of one optimizer step, over all devices."""
+        return self.batch
+
 
 class Online(Trainer):
     """What the trainers share that learn from rollouts of the policy they train."""
@@ -66,6 +71,11 @@ class Online(Trainer):
     def rollouts(self) -> int:
         """Count the completions of one batch of rollouts, over all devices."""
         return self.prompts_per_step * self.num_generations
+
+    @property
+    def sequences(self) -> int:
+        """Count the sequences of one optimizer step, over all devices."""
+        return self.rollouts // self.updates
 
 
 class Grpo(Online):

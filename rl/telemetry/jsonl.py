@@ -1,24 +1,35 @@
 """JSON Lines files that survive being cut off: one write a line, and a torn last line is no row."""
 
+import contextlib
+import errno
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 Row = Mapping[str, Any]
 
 
 class JsonLines:
-    """Append rows to a file, each flushed as it is written."""
+    """Append rows to a file, each there in full as soon as it is written."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file: IO[str] = path.open("a", encoding="utf-8")
+        self._file = path.open("ab", buffering=0)
 
     def write(self, *rows: Row) -> None:
-        """Append rows in one write, so that a reader never sees half of them for long."""
-        self._file.write("".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
-        self._file.flush()
+        """Append rows in one write; where the disk is full none of them. Raises OSError."""
+        text = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows).encode()
+        before = self._file.seek(0, os.SEEK_END)
+        try:
+            written = self._file.write(text)
+            if written != len(text):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._file.truncate(before)
+            raise
 
     def close(self) -> None:
         """Close the file."""
@@ -53,7 +64,14 @@ def keep_rows(path: Path, keep: Callable[[Row], bool]) -> None:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write text to a file so that it is there whole or not at all."""
+    """Write text to a file so that it is there whole or not at all, also after a power cut. Raises OSError."""
     part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise

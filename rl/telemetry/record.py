@@ -1,14 +1,17 @@
 """The run directory: what it holds, how it starts, and how it is taken up again."""
 
+import contextlib
 import fcntl
 import json
+import logging
 import secrets
-import shutil
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from rl.telemetry.jsonl import JsonLines, Row, keep_rows, write_atomically
+from rl.telemetry import attempts
+from rl.telemetry.jsonl import JsonLines, Row, keep_rows, read_rows, write_atomically
 
 
 class RunError(ValueError):
@@ -18,21 +21,18 @@ class RunError(ValueError):
 class RunDirectory:
     """Hold the paths of a run and write its rows.
 
-    recipe.json, environment.json, metrics.jsonl, samples.jsonl, heads.jsonl, train.log, checkpoints/<stage>/,
+    recipe.json, environment.json, metrics.jsonl, samples.jsonl, heads.jsonl, train.log, logs/, checkpoints/<stage>/,
     report.html.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, lock_seconds: float = 0.0) -> None:
         self.path = path
-        self._lock = (path / ".lock").open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunError(f"{path}: another process is writing this run; wait for it or stop it") from None
+        self._lock = _lock(path, lock_seconds)
         self.recipe = path / "recipe.json"
         self.environment = path / "environment.json"
         self.checkpoints = path / "checkpoints"
         self.log = path / "train.log"
+        self.logs = path / "logs"
         self.metrics = JsonLines(path / "metrics.jsonl")
         self.samples = JsonLines(path / "samples.jsonl")
         self.heads = JsonLines(path / "heads.jsonl")
@@ -44,38 +44,70 @@ class RunDirectory:
         try:
             path.mkdir(parents=True, exist_ok=True)
             run = cls(path)
-            known = {"id": secrets.token_hex(6), **environment}
-            write_atomically(path / "environment.json", json.dumps(known, indent=2) + "\n")
+            attempts.create(run.environment, secrets.token_hex(6), environment)
             # Last, since it is what makes the folder a run.
             write_atomically(path / "recipe.json", json.dumps(recipe, indent=2) + "\n")
             return run
         except OSError as error:
-            raise RunError(
-                f"{path}: cannot write a run there: {error.strerror}; give --run-dir another folder"
-            ) from None
+            raise _unwritable(path, error) from None
 
     @classmethod
-    def resume(cls, path: Path, recipe: Mapping[str, Any], environment: Mapping[str, Any]) -> "RunDirectory":
-        """Take up the run in path, whose recipe must be the same. Raises RunError."""
+    def prepare(cls, path: Path, recipe: Mapping[str, Any]) -> None:
+        """Make a run in a new or empty folder, for an attempt that takes it up later. Raises RunError."""
+        check_new(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            attempts.create(path / "environment.json", secrets.token_hex(6), None)
+            write_atomically(path / "recipe.json", json.dumps(recipe, indent=2) + "\n")
+        except OSError as error:
+            raise _unwritable(path, error) from None
+
+    @classmethod
+    def resume(
+        cls, path: Path, recipe: Mapping[str, Any], environment: Mapping[str, Any], *, requeued: bool = False
+    ) -> "RunDirectory":
+        """Take up the run in path, whose recipe must be the same. Raises RunError.
+
+        A job that Slurm requeued may find its last attempt still going, and waits for it; one that has died twice at
+        the same step is not taken up.
+        """
         stored = read_recipe(path)
-        changed = sorted(_differences(stored, recipe))
+        changed = sorted(key for key in _differences(stored, recipe) if not key.startswith("cluster.slurm"))
         if changed:
             keys = ", ".join(changed[:5]) + (", ..." if len(changed) > 5 else "")
             raise RunError(
                 f"{path}: was started with another recipe ({keys}); leave the recipe out to go on with its own"
             )
         try:
-            run = cls(path)
-            known = json.loads(run.environment.read_text(encoding="utf-8"))
-            if not (isinstance(known, dict) and isinstance(known.get("id"), str)):
-                raise ValueError("should be an object with the run's id")
-            attempts = [*(known.get("attempts") or []), environment]
-            write_atomically(run.environment, json.dumps({**known, "attempts": attempts}, indent=2) + "\n")
+            run = cls(path, LOCK_SECONDS if requeued else 0.0)
+            last = next(reversed(read_rows(run.metrics.path)), None)
+            attempts.begin(run.environment, environment, last)
         except (OSError, ValueError) as error:
             if isinstance(error, RunError):
                 raise
-            raise RunError(f"{path / 'environment.json'}: the run cannot be taken up: {error}; start another") from None
+            text = getattr(error, "strerror", None) or str(error)
+            raise RunError(f"{path}: the run cannot be taken up: {text}") from None
+        reason = attempts.reason_to_stop(run.environment) if requeued else None
+        if reason:
+            run.end("refused", reason)
+            raise RunError(f"{path}: {reason}")
         return run
+
+    @property
+    def attempt(self) -> int:
+        """Return the number of this attempt, from 1 on."""
+        return len(attempts.read(self.environment))
+
+    def end(self, how: attempts.How, reason: str = "") -> None:
+        """Write down how this attempt ended, and for a job of Slurm's, where another makes no sense, why not.
+
+        A run that cannot be written to any more says nothing.
+        """
+        with contextlib.suppress(OSError, ValueError):
+            attempts.end(self.environment, how, reason, next(reversed(read_rows(self.metrics.path)), None))
+            why = reason if how in ("alarmed", "refused") else attempts.reason_to_stop(self.environment)
+            if why and (self.path / LAUNCH).is_dir():
+                write_atomically(self.path / LAUNCH / STOPPED, why + "\n")
 
     @property
     def id(self) -> str:
@@ -89,22 +121,6 @@ class RunDirectory:
     def final_policy(self, stage: str) -> Path:
         """Return where a stage's policy is once the stage has ended; the folder appears whole."""
         return self.stage_folder(stage) / "final"
-
-    def newest_checkpoint(self, stage: str) -> Path | None:
-        """Return a stage's newest complete checkpoint; folders of saves that were cut off are removed."""
-        folder = self.stage_folder(stage)
-        found = sorted(folder.glob("checkpoint-*"), key=self.step_of)
-        complete = [path for path in found if (path / COMPLETE).is_file()]
-        for path in found:
-            if path not in complete:
-                shutil.rmtree(path)
-        return complete[-1] if complete else None
-
-    @staticmethod
-    def step_of(checkpoint: Path) -> int:
-        """Return the step that a checkpoint was saved after."""
-        number = checkpoint.name.removeprefix("checkpoint-")
-        return int(number) if number.isdigit() else -1
 
     def rewind(self, stages_done: Sequence[str], stage: str | None, step: int) -> None:
         """Drop rows that a resumed run writes again: those of stage after step, and of stages not begun."""
@@ -126,7 +142,30 @@ class RunDirectory:
         self._lock.close()
 
 
-COMPLETE = "complete.json"  # the last file of a checkpoint that is written
+LAUNCH, STOPPED = "launch", "stopped"  # a job's own files, and among them the word to make no further attempt
+LOCK_SECONDS = 90.0  # how long an attempt before this one may take to end
+
+
+def _lock(path: Path, seconds: float) -> IO[str]:
+    """Keep other processes off the run, as long as this one lives. Raises RunError where one is there for seconds."""
+    file = (path / ".lock").open("w")
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                file.close()
+                raise RunError(f"{path}: another process is writing this run; wait for it or stop it") from None
+            time.sleep(1.0)
+            continue
+        except OSError as error:  # a file system without locks
+            logging.getLogger("rhythm").info("%s cannot be locked: %s", path, error)
+        return file
+
+
+def _unwritable(path: Path, error: OSError) -> RunError:
+    return RunError(f"{path}: cannot write a run there: {error.strerror}; give --run-dir another folder")
 
 
 def check_new(path: Path) -> None:

@@ -1,9 +1,7 @@
 """Where a trainer's news goes: metrics.jsonl first, then samples and heads, the progress display, and wandb last."""
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -11,9 +9,9 @@ from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerContro
 from rl.attention import Heads
 from rl.rollouts import KeptRollout
 from rl.telemetry.heads import head_rows
-from rl.telemetry.jsonl import read_rows, write_atomically
+from rl.telemetry.jsonl import read_rows
 from rl.telemetry.progress import ProgressDisplay
-from rl.telemetry.record import COMPLETE, RunDirectory
+from rl.telemetry.record import RunDirectory
 from rl.telemetry.samples import sample_row
 from rl.telemetry.tracking import Tracker
 
@@ -37,7 +35,6 @@ class Watch(TrainerCallback):
         self.progress, self.tracker = progress, tracker
         self._since = self._counted = time.monotonic()
         self._tokens = self._earlier = 0.0
-        self.step = 0
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -62,17 +59,10 @@ class Watch(TrainerCallback):
         if tokens > self._tokens:  # a generation may serve several steps: its tokens took all of their time
             metrics["time/tokens/per_second"] = (tokens - self._tokens) / (now - self._counted)
             self._tokens, self._counted = tokens, now
-        self.step = state.global_step
-        row = {"stage": self.stage, "step": self.step, **dict(sorted(metrics.items()))}
+        row = {"stage": self.stage, "step": state.global_step, **dict(sorted(metrics.items()))}
         self.run.metrics.write(row)
         self.progress.update(row)
         self.tracker.log(row)
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Mark the checkpoint as complete: everything else of it has been written."""
-        if state.is_world_process_zero:
-            folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
-            write_atomically(folder / COMPLETE, json.dumps({"stage": self.stage, "step": state.global_step}) + "\n")
 
     def saw_heads(self, step: int, distances: Mapping[int, Sequence[float]], heads: Heads) -> None:
         """Write a head selection to heads.jsonl."""

@@ -4,7 +4,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from datasets import Dataset
@@ -16,11 +16,12 @@ from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from rl.critic import detach
 from rl.scoring import Scorer
 from rl.trainers.grpo import GrpoTrainer
+from rl.trainers.guard import Guard, GuardedTrainer
 from rl.trainers.observer import Observer
 from rl.trainers.ppo import PpoConfig
+from rl.trainers.saving import AtomicTrainer
 from rl.trainers.token_credit import CreditSettings
 
 
@@ -42,8 +43,10 @@ class Schedule:
     micro_batch: int
     accumulation: int
     save_every: int
-    keep: int
     gradient_checkpointing: bool = False
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    deepspeed: Mapping[str, Any] | None = None
+    patience_seconds: float = 1800.0
     trl: Mapping[str, Any] = field(default_factory=dict)
 
     def arguments(self) -> dict[str, Any]:
@@ -62,15 +65,27 @@ class Schedule:
             "gradient_checkpointing": self.gradient_checkpointing,
             "save_strategy": "steps",
             "save_steps": self.save_every,
-            "save_total_limit": self.keep,
             "logging_steps": 1,
+            "logging_nan_inf_filter": False,
             "disable_tqdm": True,
             "dataloader_pin_memory": torch.accelerator.is_available(),
             "report_to": "none",
-            "bf16": False,
+            "bf16": self.precision == "bfloat16",
+            "fp16": self.precision == "float16",
+            "use_cpu": not torch.accelerator.is_available(),
+            "deepspeed": None if self.deepspeed is None else dict(self.deepspeed),
+            "ddp_timeout": int(self.patience_seconds),
             "remove_unused_columns": False,
             **self.trl,
         }
+
+
+@dataclass(frozen=True)
+class Care:
+    """Say how many checkpoints are kept, and which steps are skipped."""
+
+    keep: int
+    guard: Guard
 
 
 def sft_config(schedule: Schedule, *, max_length: int, shuffled: bool) -> SFTConfig:
@@ -108,7 +123,7 @@ def _config(config: type, schedule: Schedule, **settings: Any) -> Any:
         raise TrainerError(f"trl: TRL refuses these settings: {str(error).splitlines()[0]}") from None
 
 
-class _SftTrainer(SFTTrainer):
+class _SftTrainer(AtomicTrainer, GuardedTrainer, SFTTrainer):  # pyright: ignore
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Write none: TRL's would ask a wandb run that is offline for its address."""
 
@@ -119,10 +134,11 @@ def fit_sft(
     model: nn.Module,
     tokenizer: PreTrainedTokenizerBase,
     dataset: Dataset,
+    care: Care,
     callbacks: Sequence[TrainerCallback],
     resume_from: Path | None,
-) -> nn.Module:
-    """Fine-tune on completions and return the trained model."""
+) -> int:
+    """Fine-tune on completions and return how many steps have been made."""
     trainer = _SftTrainer(
         model=model,  # pyright: ignore
         args=config,
@@ -130,7 +146,7 @@ def fit_sft(
         processing_class=tokenizer,
         callbacks=list(callbacks),
     )
-    return _train(trainer, resume_from)
+    return _train(trainer, care, resume_from)
 
 
 def fit_online(
@@ -145,10 +161,11 @@ def fit_online(
     observer: Observer,
     keep_every: int,
     keep_count: int,
+    care: Care,
     callbacks: Sequence[TrainerCallback],
     resume_from: Path | None,
-) -> nn.Module:
-    """Train on rollouts with GrpoTrainer, or another that takes the same, and return the policy without a critic."""
+) -> int:
+    """Train on rollouts with GrpoTrainer, or another that takes the same, and return how many steps have been made."""
     trainer = build(
         reward=reward,
         args=config,
@@ -162,14 +179,13 @@ def fit_online(
         callbacks=list(callbacks),
     )
     try:
-        trained = _train(trainer, resume_from)
+        return _train(trainer, care, resume_from)
     finally:
         reward.release()
-    detach(trained)
-    return trained
 
 
-def _train(trainer: Any, resume_from: Path | None) -> nn.Module:
+def _train(trainer: Any, care: Care, resume_from: Path | None) -> int:
+    trainer.keep, trainer.guard = care.keep, care.guard
     trainer.remove_callback(PrinterCallback)  # it prints a dict a step; rhythm shows progress itself
     trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
-    return trainer.accelerator.unwrap_model(trainer.model)
+    return trainer.state.global_step

@@ -15,3 +15,13 @@ class Observer(Protocol):
 
     def saw_rollouts(self, step: int, rollouts: Sequence[KeptRollout]) -> None:
         """Take some of the rollouts that a step trained on."""
+
+
+class Unwatched:
+    """Observe nothing: what the other processes have, where the main one is watched."""
+
+    def saw_heads(self, step: int, distances: Mapping[int, Sequence[float]], heads: Heads) -> None:
+        """Pass."""
+
+    def saw_rollouts(self, step: int, rollouts: Sequence[KeptRollout]) -> None:
+        """Pass."""

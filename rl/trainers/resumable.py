@@ -1,7 +1,6 @@
 """TRL's GRPO trainer, made to resume as if it had never stopped, which it does not by itself.
 
-Seams (TRL 1.16): _step, _buffered_inputs, _get_train_sampler, _save_checkpoint, _load_optimizer_and_scheduler,
-_load_from_checkpoint, _get_output_dir.
+Seams (TRL 1.16): _step, _buffered_inputs, _get_train_sampler, _load_optimizer_and_scheduler, _load_from_checkpoint.
 """
 
 import json
@@ -18,6 +17,8 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 
 from rl.scoring import Scorer
 from rl.trainers.batch import Batch
+from rl.trainers.guard import GuardedTrainer
+from rl.trainers.saving import AtomicTrainer
 from rl.trainers.state import (
     load_batches,
     load_frozen,
@@ -29,7 +30,7 @@ from rl.trainers.state import (
 from rl.trainers.token_credit import TokenCredit
 
 
-class ResumableTrainer(GRPOTrainer):
+class ResumableTrainer(AtomicTrainer, GuardedTrainer, GRPOTrainer):  # pyright: ignore
     """Keep in checkpoints what TRL does not: its own count of steps, rollouts that wait, and what ours add to it."""
 
     args: GRPOConfig
@@ -50,16 +51,14 @@ class ResumableTrainer(GRPOTrainer):
     def _restore_own(self, state: dict[str, Any]) -> None:
         """Take up what _own_state returned."""
 
-    def _get_train_sampler(self, dataset: Any = None) -> Any:
+    def _get_train_sampler(self, dataset: Any = None) -> Any:  # pyright: ignore
         self._sampler = super()._get_train_sampler(dataset)
         return self._sampler
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Write none: TRL's would ask a wandb run that is offline for its address."""
 
-    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
-        folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
+    def _save_own(self, folder: Path) -> None:
         stem = folder / f"rhythm-rank{self.args.process_index}"
         fresh = self._step % self._generate_every == 0
         batches: list[Batch] = [] if fresh else self._buffered_inputs  # pyright: ignore
@@ -72,9 +71,7 @@ class ResumableTrainer(GRPOTrainer):
             "trainer": self._own_state(),
             "rollouts": [] if fresh else rollouts_to_json(self.reward.rollouts),
         }
-        part = stem.with_suffix(".json.part")
-        part.write_text(json.dumps(state), encoding="utf-8")
-        part.replace(stem.with_suffix(".json"))
+        stem.with_suffix(".json").write_text(json.dumps(state), encoding="utf-8")
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)

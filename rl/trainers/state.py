@@ -33,9 +33,9 @@ def save_batches(batches: Sequence[Mapping[str, Tensor]], path: Path) -> None:
 def load_batches(path: Path, device: torch.device) -> list[dict[str, Tensor]]:
     """Read what save_batches wrote, in its order."""
     batches: dict[int, dict[str, Tensor]] = {}
-    for name, value in load_file(path, str(device)).items():
+    for name, value in load_file(path).items():
         index, _, key = name.partition(".")
-        batches.setdefault(int(index), {})[key] = value
+        batches.setdefault(int(index), {})[key] = value.to(device)
     return [batches[index] for index in sorted(batches)]
 
 

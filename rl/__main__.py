@@ -1,0 +1,5 @@
+"""`python -m rl` is the command `rhythm`."""
+
+from rl.cli import main
+
+main()

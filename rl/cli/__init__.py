@@ -1,0 +1,44 @@
+"""The command `rhythm`: parses, imports what a command needs when it runs, prints errors without a traceback."""
+
+import os
+import sys
+
+import typer
+
+from rl.cli import cluster, policies, recipes, training
+from rl.cli.app import FAULT, INTERRUPTED, app
+
+__all__ = ["main"]
+COMMANDS = (
+    training.train,
+    recipes.check,
+    recipes.recipes,
+    recipes.keys,
+    policies.generate,
+    policies.report,
+    cluster.launch,
+    cluster.status,
+    cluster.cancel,
+)
+for command in COMMANDS:
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command; a fault of the user's is a message and exit code 2."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        typer.echo("stopped", err=True)
+        sys.exit(INTERRUPTED)
+    except (ValueError, OSError) as error:
+        if not _is_users(error):
+            raise
+        if os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")) == "0":  # once a machine
+            typer.echo("\n".join(f"rhythm: {line}" for line in str(error).splitlines()), err=True)
+        sys.exit(FAULT)
+
+
+def _is_users(error: BaseException) -> bool:
+    """Say whether an error is one of ours for users: RecipeError, RunError, DataError, ModelError and the like."""
+    return type(error).__module__.split(".")[0] == "rl"

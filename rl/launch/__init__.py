@@ -1,0 +1,1 @@
+"""Send runs to a cluster through Slurm, and ask after them. No torch."""

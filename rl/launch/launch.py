@@ -1,0 +1,132 @@
+"""Make the runs of one or several recipes, each with one or several seeds, and submit them as one job."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rl.launch import slurm
+from rl.launch.defaults import with_defaults
+from rl.launch.script import processes_per_node, render
+from rl.launch.slurm import LaunchError
+from rl.recipe import dump
+from rl.recipe.checks import world_faults
+from rl.recipe.faults import Fault, RecipeError
+from rl.recipe.sections import Recipe
+from rl.telemetry.jsonl import write_atomically
+from rl.telemetry.record import LAUNCH, STOPPED, RunDirectory
+
+SCRIPT, RECORD = "train.sbatch", "launch.json"
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Hold a job that is ready to be submitted: its folder, its runs, and its script."""
+
+    folder: Path
+    runs: dict[Path, Recipe]
+    script: str
+    options: list[str]
+
+    @property
+    def command(self) -> list[str]:
+        """Return what submits the job."""
+        return ["sbatch", *self.options, str(self.folder / LAUNCH / SCRIPT)]
+
+
+def prepare(recipes: Sequence[Recipe], seeds: Sequence[int], folder: Path) -> Launch:
+    """Return a job of every recipe with every seed (none: its own), in folder, or each in a folder of its own in it.
+
+    Raises LaunchError where the recipes ask for different machines, and RecipeError where a step cannot be shared out.
+    """
+    all_runs = [recipe.model_copy(update={"seed": seed}) for recipe in recipes for seed in (seeds or [recipe.seed])]
+    first = all_runs[0]
+    clusters = {json.dumps(dump(one)["cluster"], sort_keys=True): one.name for one in all_runs}
+    if len(clusters) > 1:
+        names = " and ".join(list(clusters.values())[:2])
+        raise LaunchError(f"{names} ask for different machines (cluster); launch them one by one")
+    section = with_defaults(first.cluster.slurm)
+    world = first.cluster.nodes * processes_per_node(first, section)
+    faults = [
+        Fault(one.name, ".".join(map(str, path)), reason)
+        for one in all_runs
+        for path, reason in world_faults(one, world)
+    ]
+    if faults:
+        raise RecipeError(faults)
+    paths = [folder] if len(all_runs) == 1 else [folder / name for name in _names(all_runs)]
+    script = render(first, section, folder.name, paths)
+    output = "slurm-%A-%a.log" if len(paths) > 1 else "slurm-%j.log"
+    options = [f"--output={str(folder.absolute() / LAUNCH).replace('%', '%%')}/{output}"]
+    return Launch(folder, dict(zip(paths, all_runs, strict=True)), script, options)
+
+
+def _names(recipes: Sequence[Recipe]) -> list[str]:
+    names = [f"{recipe.name}-seed{recipe.seed}" for recipe in recipes]
+    repeated = {name for name in names if names.count(name) > 1}
+    if repeated:
+        raise LaunchError(f"{min(repeated)} would be two runs; give recipes names of their own")
+    return names
+
+
+def submit(launch: Launch, resume: bool = False) -> str:
+    """Make the runs, write the script beside them, submit it, and return the job's number.
+
+    Raises LaunchError, after which runs that were made stand ready to be launched again.
+    """
+    for path, recipe in launch.runs.items():
+        if not resume:
+            RunDirectory.prepare(path, dump(recipe))
+        (path / "logs").mkdir(exist_ok=True)
+        (path / LAUNCH / STOPPED).unlink(missing_ok=True)
+    beside = launch.folder / LAUNCH
+    beside.mkdir(exist_ok=True)
+    write_atomically(beside / SCRIPT, launch.script)
+    try:
+        job = slurm.submit(beside / SCRIPT, launch.options)
+    except LaunchError as error:
+        again = f"rhythm launch --resume --run-dir {launch.folder}"
+        raise LaunchError(f"sbatch: {error}\nthe script is {beside / SCRIPT}; once that is mended: {again}") from None
+    for index, path in enumerate(launch.runs):
+        record = {"job": job if len(launch.runs) == 1 else f"{job}_{index}", "script": str(beside / SCRIPT)}
+        _write_record(path, record)
+    if len(launch.runs) > 1:
+        _write_record(launch.folder, {"job": job, "runs": [path.name for path in launch.runs]})
+    return job
+
+
+def _write_record(path: Path, record: dict[str, Any]) -> None:
+    (path / LAUNCH).mkdir(exist_ok=True)
+    record["submitted"] = datetime.now(UTC).isoformat(timespec="seconds")
+    write_atomically(path / LAUNCH / RECORD, json.dumps(record, indent=2) + "\n")
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Return what was written down when a run, or an array of runs, was launched. Raises LaunchError for any other."""
+    try:
+        record = json.loads((path / LAUNCH / RECORD).read_text(encoding="utf-8"))
+        if not isinstance(record["job"], str):
+            raise TypeError
+    except FileNotFoundError:
+        raise LaunchError(f"{path}: was not launched through Slurm (no {LAUNCH}/{RECORD})") from None
+    except (OSError, ValueError, KeyError, TypeError):
+        raise LaunchError(f"{path / 'launch' / RECORD}: cannot be read") from None
+    return record
+
+
+def read_seeds(text: str) -> list[int]:
+    """Return the seeds that a text such as 0-2,7 names. Raises LaunchError."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise LaunchError(f"--array {text!r}: should name seeds such as 0-2 or 0,1,7")
+        seeds += range(int(first), int(last or first) + 1)
+    if len(set(seeds)) < len(seeds) or not seeds or len(seeds) > MOST_SEEDS:
+        raise LaunchError(f"--array {text!r}: should name each seed once, and at most {MOST_SEEDS} of them")
+    return seeds
+
+
+MOST_SEEDS = 1000

@@ -1,0 +1,60 @@
+"""Start the processes of a run on this machine and look after them: what torchrun does, without its 30 seconds.
+
+A signal is handed on to all processes, which then have as long as their step takes. Where one dies, the others end by
+themselves (see liveness); whoever does not is killed.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from types import FrameType
+
+from rl.processes.place import free_port
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+GRACE_SECONDS = 25.0  # for the others, once a process has failed
+POLL_SECONDS = 0.1
+
+
+def spawn(words: Sequence[str], count: int) -> int:
+    """Run `rhythm` with words as count processes and return the exit code: of the first that failed, or 0."""
+    common = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    common |= {"LOCAL_WORLD_SIZE": str(count), "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    command = [sys.executable, "-P", "-m", "rl", *words]
+    children: list[subprocess.Popen[bytes]] = []
+
+    def hand_on(number: int, _: FrameType | None) -> None:
+        for child in children:
+            if child.poll() is None:
+                child.send_signal(number)
+
+    before = {number: signal.signal(number, hand_on) for number in SIGNALS}
+    try:
+        for rank in range(count):
+            environment = os.environ | common | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+            # Sessions of their own: Ctrl-C comes from here alone, and once.
+            children.append(subprocess.Popen(command, env=environment, start_new_session=True))
+        return _wait(children)
+    finally:
+        for child in children:
+            if child.poll() is None:
+                child.kill()
+                child.wait()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _wait(children: Sequence[subprocess.Popen[bytes]]) -> int:
+    """Wait until all have ended, or for a while after one has failed, and return the first failure's exit code."""
+    failed, deadline = 0, float("inf")
+    while any(child.poll() is None for child in children) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+        if not failed:
+            failed = next((code for child in children if (code := child.poll())), 0)
+            deadline = time.monotonic() + GRACE_SECONDS if failed else deadline
+    if not failed:
+        failed = next((code for child in children if (code := child.poll())), 0)
+    return failed if failed >= 0 else 128 - failed

@@ -1,0 +1,186 @@
+"""Whole runs through a real Slurm: one controller and two nodes on this machine, real sbatch, srun and scancel."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from reference.command import overrides, rhythm, without_times
+from reference.slurm import Slurm, missing, slurm
+from safetensors.torch import load_file
+
+from rl import checkpoints
+from rl.telemetry.jsonl import read_rows
+
+pytestmark = pytest.mark.skipif(
+    bool(missing()) and not os.environ.get("RHYTHM_REQUIRE_SLURM"), reason=f"needs {', '.join(missing())}"
+)
+SFT_STEPS, STEPS = 3, 12
+RECIPE = (
+    f"stages.sft.trainer.steps={SFT_STEPS}",
+    "stages.sft.data.size=64",
+    "stages.sft.trainer.batch=16",
+    "stages.sft.trainer.micro_batch=8",
+    f"stages.grpo.trainer.steps={STEPS}",
+    "stages.grpo.trainer.prompts_per_step=4",
+    "stages.grpo.trainer.num_generations=4",
+    "stages.grpo.trainer.micro_batch=4",
+    "stages.grpo.trainer.num_iterations=2",
+    "stages.grpo.trainer.max_completion_length=24",
+    "credit.horizon=[2, 20]",
+    "checkpoints.every=3",
+    "data.size=64",
+    "telemetry.wandb.mode=disabled",
+    "telemetry.samples.every=1",
+)
+TWO_NODES = ("cluster.nodes=2", "cluster.processes=1")
+LONG = "stages.grpo.trainer.steps=100000"
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
+    with slurm(tmp_path_factory.mktemp("slurm")) as running:
+        yield running
+
+
+def launch(cluster: Slurm, path: Path, *changes: str) -> str:
+    """Launch the recipe and return the job's number."""
+    words = overrides(*RECIPE, *changes)
+    done = rhythm("launch", "quickstart", "--run-dir", path, *words, **cluster.environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads((path / "launch" / "launch.json").read_text(encoding="utf-8"))["job"]
+
+
+def log_of(path: Path, attempt: int = 1) -> str:
+    return (path / "logs" / f"attempt-{attempt}.log").read_text(encoding="utf-8")
+
+
+def wait_for_rows(cluster: Slurm, job: str, path: Path, count: int) -> None:
+    """Wait until a job's run has written count rows."""
+    deadline = time.monotonic() + 180
+    while len(read_rows(path / "metrics.jsonl")) < count:
+        assert time.monotonic() < deadline and cluster.state(job) in ("PENDING", "RUNNING"), (
+            cluster.job(job),
+            log_of(path),
+        )
+        time.sleep(0.05)
+
+
+def processes_of(path: Path) -> list[int]:
+    """Return the training processes of a run, by rank."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            environment = dict(line.partition(b"=")[::2] for line in (entry / "environ").read_bytes().split(b"\0"))
+        except OSError:
+            continue
+        if words[0].endswith(b"python") and str(path).encode() in words:
+            found[int(environment.get(b"SLURM_PROCID", b"-1"))] = int(entry.name)
+    return [found[rank] for rank in sorted(found)]
+
+
+def assert_same_run(left: Path, right: Path) -> None:
+    rows = [without_times(read_rows(path / "metrics.jsonl")) for path in (left, right)]
+    assert rows[0] == rows[1]
+    final = Path("checkpoints") / "grpo" / "final" / "model.safetensors"
+    ours, theirs = load_file(left / final), load_file(right / final)
+    assert all(ours[name].equal(theirs[name]) for name in theirs)
+
+
+@pytest.fixture(scope="module")
+def whole(cluster: Slurm, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on two nodes under ZeRO-3 that nothing disturbed."""
+    path = tmp_path_factory.mktemp("whole") / "a run's folder, with $(touch hostile)"
+    job = launch(cluster, path, *TWO_NODES, "cluster.zero=3")
+    assert cluster.wait(job, "COMPLETED", "FAILED", "PENDING") == "COMPLETED" or cluster.wait(job, "COMPLETED"), log_of(
+        path
+    )
+    return path
+
+
+def test_two_nodes_run_to_the_end(cluster: Slurm, whole: Path) -> None:
+    rows = read_rows(whole / "metrics.jsonl")
+    assert [row["step"] for row in rows] == [*range(1, SFT_STEPS + 1), *range(1, STEPS + 1)]
+    assert (whole / "report.html").is_file() and not list(Path().glob("hostile"))
+    environment = json.loads((whole / "environment.json").read_text(encoding="utf-8"))
+    assert environment["processes"] == 2 and environment["ended"]["how"] == "finished"
+    said = rhythm("status", whole, **cluster.environment)
+    assert said.returncode == 0, said.stderr
+    assert "completed on n[1-2]" in said.stdout
+    assert f"stage grpo: done, {STEPS} steps" in said.stdout
+
+
+def test_a_preempted_run_is_the_run_that_was_not(cluster: Slurm, whole: Path, tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    job = launch(cluster, path, *TWO_NODES, "cluster.zero=3")
+    wait_for_rows(cluster, job, path, SFT_STEPS + 5)
+    cluster.run("scontrol", "requeue", job)
+    cluster.wait(job, "PENDING", "REQUEUED")
+    assert len(read_rows(path / "metrics.jsonl")) < SFT_STEPS + STEPS
+    cluster.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+    assert cluster.wait(job, "COMPLETED", "FAILED") == "COMPLETED", log_of(path, 2)
+    assert "attempt 2" in log_of(path, 2) and "resuming grpo from checkpoint-" in log_of(path, 2)
+    assert_same_run(path, whole)
+
+
+def test_an_array_of_seeds(cluster: Slurm, tmp_path: Path) -> None:
+    folder = tmp_path / "seeds"
+    words = overrides(*RECIPE, "stages.grpo.trainer.steps=2")
+    done = rhythm("launch", "quickstart", "--array", "0-2", "--run-dir", folder, *words, **cluster.environment)
+    assert done.returncode == 0, done.stderr
+    runs = [folder / f"quickstart-seed{seed}" for seed in range(3)]
+    for run in runs:
+        job = json.loads((run / "launch" / "launch.json").read_text(encoding="utf-8"))["job"]
+        assert cluster.wait(job, "COMPLETED", "FAILED") == "COMPLETED", log_of(run)
+    losses = {read_rows(run / "metrics.jsonl")[0]["optimizer/loss/mean"] for run in runs}
+    assert len(losses) == 3
+    said = rhythm("status", folder, **cluster.environment)
+    assert said.stdout.count("stage grpo: done, 2 steps") == 3
+
+
+def test_a_cancelled_run_leaves_a_checkpoint_to_go_on_from(cluster: Slurm, tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    job = launch(cluster, path, *TWO_NODES, "cluster.zero=2", LONG, "checkpoints.every=1000")
+    wait_for_rows(cluster, job, path, SFT_STEPS + 2)
+    said = rhythm("cancel", path, **cluster.environment)
+    assert said.returncode == 0 and "rhythm launch --resume" in said.stdout
+    cluster.wait(job, "CANCELLED")
+    deadline = time.monotonic() + 60
+    while not cluster.idle():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    saved = checkpoints.newest(path / "checkpoints" / "grpo", print)
+    rows = read_rows(path / "metrics.jsonl")
+    assert saved is not None and checkpoints.step_of(saved) == rows[-1]["step"]
+    assert cluster.state(job) == "CANCELLED"  # and is not requeued
+
+
+def test_a_dead_process_frees_both_nodes(cluster: Slurm, tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    job = launch(cluster, path, *TWO_NODES, LONG, "cluster.slurm.attempts=1")
+    wait_for_rows(cluster, job, path, SFT_STEPS + 2)
+    os.kill(processes_of(path)[1], signal.SIGKILL)
+    died = time.monotonic()
+    assert cluster.wait(job, "FAILED", seconds=30) == "FAILED"
+    while not cluster.idle():
+        assert time.monotonic() - died < 30
+        time.sleep(0.05)
+    print(f"freed after {time.monotonic() - died:.1f} s")
+
+
+def test_a_run_that_outlives_its_time_limit_is_requeued_and_ends(cluster: Slurm, tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    changes = ("stages.grpo.trainer.steps=60", "cluster.slurm.time=1", "cluster.slurm.signal_seconds=30")
+    job = launch(cluster, path, *changes)
+    deadline = time.monotonic() + 240
+    while not (path / "logs" / "attempt-2.log").is_file():
+        assert time.monotonic() < deadline, log_of(path)
+        cluster.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+        time.sleep(1)
+    assert "stopped (SIGUSR1 in step" in log_of(path)
+    assert cluster.wait(job, "COMPLETED", "FAILED", "TIMEOUT") == "COMPLETED", log_of(path, 2)
+    assert read_rows(path / "metrics.jsonl")[-1]["step"] == 60
