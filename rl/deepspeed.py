@@ -2,6 +2,8 @@
 
 from typing import Any, Literal
 
+from rl.recipe.sections import Recipe, Stage
+
 Offload = Literal["none", "optimizer", "all"]
 Precision = Literal["float32", "bfloat16", "float16"]
 
@@ -48,3 +50,20 @@ def zero_settings(
         "steps_per_print": 1 << 62,
         "wall_clock_breakdown": False,
     }
+
+
+def zero_settings_of(recipe: Recipe, stage: Stage, world: int) -> dict[str, Any] | None:
+    """Return the settings for a recipe's stage of `world` processes; None where it wants no ZeRO."""
+    cluster, trainer = recipe.cluster, stage.trainer
+    if cluster.zero == 0:
+        return None
+    micro_batch, accumulation = trainer.share(world)
+    return zero_settings(
+        cluster.zero,
+        offload=cluster.offload,
+        precision=cluster.precision,
+        micro_batch=micro_batch,
+        accumulation=accumulation,
+        world=world,
+        max_grad_norm=trainer.max_grad_norm,
+    )

@@ -19,6 +19,7 @@ from rl.processes.early import EarlySignal
 from rl.processes.group import Group, join
 from rl.processes.place import Place
 from rl.recipe import dump
+from rl.recipe.checks import world_faults
 from rl.recipe.sections import Recipe
 from rl.recipe.trainer_sections import Online, Ppo
 from rl.report import write_report
@@ -92,6 +93,8 @@ def _prepare(
     """Load and check what the stages need; writes nothing."""
     if not resume:
         group.on_main(partial(check_new, path))
+    for path_of_fault, fault in world_faults(recipe, group.place.world):
+        raise RunError(".".join(map(str, path_of_fault)) + f": {fault}")
     models.check_source(recipe.model.name)
     models.check_attention(recipe.model.attention)
     if recipe.model.name == models.TINY:  # too small to share: on a busy machine threads would wait for each other

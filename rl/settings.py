@@ -13,7 +13,7 @@ from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.sft_config import SFTConfig
 
 from rl import credit as credit_rules
-from rl.deepspeed import zero_settings
+from rl.deepspeed import zero_settings_of
 from rl.recipe.credit_sections import (
     Anchor,
     Attentive,
@@ -28,7 +28,7 @@ from rl.recipe.credit_sections import (
 )
 from rl.recipe.section import Section
 from rl.recipe.sections import Recipe, Stage
-from rl.recipe.trainer_sections import AnyTrainer, Grpo, Ppo, Sft
+from rl.recipe.trainer_sections import Grpo, Ppo, Sft
 from rl.trainers import (
     Alarm,
     Care,
@@ -48,6 +48,7 @@ SERVER = "RHYTHM_VLLM_URL"  # where the job that rhythm launched has its vLLM se
 def trl_config(recipe: Recipe, stage: Stage, folder: Path, world: int = 1) -> SFTConfig | GRPOConfig:
     """Return TRL's settings for a stage of `world` processes whose checkpoints go to folder. Raises TrainerError."""
     trainer = stage.trainer
+    micro_batch, accumulation = trainer.share(world)
     schedule = Schedule(
         folder=folder,
         seed=recipe.seed,
@@ -56,8 +57,8 @@ def trl_config(recipe: Recipe, stage: Stage, folder: Path, world: int = 1) -> SF
         schedule=trainer.schedule,
         warmup_steps=trainer.warmup_steps,
         max_grad_norm=trainer.max_grad_norm,
-        micro_batch=trainer.micro_batch,
-        accumulation=accumulation(trainer, world),
+        micro_batch=micro_batch,
+        accumulation=accumulation,
         save_every=recipe.checkpoints.every,
         gradient_checkpointing=recipe.model.gradient_checkpointing,
         precision=recipe.cluster.precision,
@@ -82,32 +83,11 @@ def trl_config(recipe: Recipe, stage: Stage, folder: Path, world: int = 1) -> SF
     return ppo_config(schedule, beta=trainer.kl.weight, **shared)
 
 
-def accumulation(trainer: AnyTrainer, world: int) -> int:
-    """Return how many micro-batches each of `world` processes has in a step. Raises TrainerError."""
-    total, at_once = trainer.sequences, trainer.micro_batch * world
-    if total % at_once:
-        raise TrainerError(
-            f"micro_batch: {world} processes x {trainer.micro_batch} does not divide the step's {total} sequences"
-        )
-    return total // at_once
-
-
 def deepspeed_settings(recipe: Recipe, stage: Stage, world: int) -> dict[str, Any] | None:
-    """Return DeepSpeed's settings for a stage of `world` processes; None without ZeRO."""
-    cluster, trainer = recipe.cluster, stage.trainer
-    if cluster.zero == 0:
-        return None
-    if find_spec("deepspeed") is None:
+    """Return DeepSpeed's settings for a stage of `world` processes; None without ZeRO. Raises TrainerError."""
+    if recipe.cluster.zero and find_spec("deepspeed") is None:
         raise TrainerError("DeepSpeed is not installed here (cluster.zero); pip install 'rhythm-rl[cluster]'")
-    return zero_settings(
-        cluster.zero,
-        offload=cluster.offload,
-        precision=cluster.precision,
-        micro_batch=trainer.micro_batch,
-        accumulation=accumulation(trainer, world),
-        world=world,
-        max_grad_norm=trainer.max_grad_norm,
-    )
+    return zero_settings_of(recipe, stage, world)
 
 
 def vllm_fields(recipe: Recipe) -> dict[str, Any]:

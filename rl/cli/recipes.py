@@ -1,21 +1,45 @@
 """Commands about recipes: check, recipes, keys."""
 
+import json
 import sys
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rl.cli.app import Overlays, Overrides, RecipeName
+from rl.cli.app import Overlays, Overrides, RecipeName, fail
+
+if TYPE_CHECKING:
+    from rl.recipe import Recipe
 
 
-def check(name: RecipeName, overrides: Overrides = None, overlays: Overlays = None) -> None:
+def check(
+    name: RecipeName,
+    overrides: Overrides = None,
+    overlays: Overlays = None,
+    deepspeed: Annotated[
+        bool, typer.Option("--deepspeed", help="Print what DeepSpeed is told in each stage instead, as JSON.")
+    ] = False,
+) -> None:
     """Print the resolved RECIPE, or all its faults at once."""
     from ruamel.yaml import YAML
 
     from rl.recipe import dump, load
 
+    if deepspeed:
+        _print_deepspeed(load(name, overrides or [], overlays or []))
+        return
     writer = YAML(typ="safe", pure=True)
     writer.default_flow_style, writer.sort_base_mapping_type_on_output = False, False  # pyright: ignore
     writer.dump(dump(load(name, overrides or [], overlays or [])), sys.stdout)
+
+
+def _print_deepspeed(recipe: "Recipe") -> None:
+    from rl.deepspeed import zero_settings_of
+
+    if recipe.cluster.zero == 0:
+        fail("cluster.zero is 0, which is DDP without DeepSpeed; choose a stage: --set cluster.zero=2")
+    world = recipe.cluster.world or recipe.cluster.nodes
+    typer.echo(json.dumps({stage.name: zero_settings_of(recipe, stage, world) for stage in recipe.stages}, indent=2))
 
 
 def recipes() -> None:

@@ -35,7 +35,7 @@ def train(
     processes and nobody has started them, they are started here.
     """
     from rl.processes.early import EarlySignal
-    from rl.processes.place import find_place
+    from rl.processes.place import find_place, leave_settings_of_accelerate
 
     early = EarlySignal()
     recipe = _recipe_to_train(name, overrides or [], overlays or [], run_dir if resume else None, resume)
@@ -46,6 +46,9 @@ def train(
             console.print(line, highlight=False, markup=False, soft_wrap=True)
         return
     place = find_place()
+    unheeded = leave_settings_of_accelerate()
+    if unheeded and place.is_main:
+        typer.echo(f"rhythm: {', '.join(unheeded)} of accelerate has no effect; the recipe's cluster decides", err=True)
     if place.world == 1 and (recipe.cluster.world or 1) > 1:
         raise typer.Exit(_start_processes(recipe, path))
     if recipe.cluster.world not in (None, place.world):

@@ -27,6 +27,18 @@ class Place:
         return self.rank == 0
 
 
+OF_ACCELERATE = ("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_FSDP", "ACCELERATE_MIXED_PRECISION")
+
+
+def leave_settings_of_accelerate(environment: MutableMapping[str, str] = os.environ) -> list[str]:
+    """Take what `accelerate launch` says of the training out of the environment, since the recipe says it.
+
+    Returns the names of what would have had an effect.
+    """
+    said = {name: environment.pop(name, "") for name in OF_ACCELERATE}
+    return [name for name, value in said.items() if value.lower() not in ("", "no", "false", "0")]
+
+
 def find_place(environment: MutableMapping[str, str] = os.environ) -> Place:
     """Return where this process stands; one that nobody launched stands alone.
 

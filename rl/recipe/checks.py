@@ -47,12 +47,10 @@ def check_parts(tree: Mapping[str, Any]) -> list[Fault]:
 def world_faults(recipe: Recipe, world: int) -> Iterator[Fault]:
     """Yield which stages' steps cannot be shared out over `world` processes."""
     for index, stage in enumerate(recipe.stages):
-        trainer = stage.trainer
-        if trainer.sequences % (trainer.micro_batch * world) and trainer.sequences % trainer.micro_batch == 0:
-            yield (
-                ["stages", index, "trainer", "micro_batch"],
-                f"{world} processes x {trainer.micro_batch} does not divide the step's {trainer.sequences} sequences",
-            )
+        try:
+            stage.trainer.share(world)
+        except ValueError as error:
+            yield ["stages", index, "trainer", "micro_batch"], f"{error}; choose numbers that divide"
 
 
 def _section(section: type[Section], value: object) -> Section | None:
@@ -68,7 +66,8 @@ def _faults(recipe: Recipe) -> Iterator[Fault]:
         yield ["stages"], f"stage names must differ, not {', '.join(names)}"
     yield from ((["rewards", *path], reason) for path, reason in _rubric_faults(recipe.rewards))
     yield from _unused_faults(recipe)
-    yield from world_faults(recipe, recipe.cluster.world or 1)
+    if recipe.cluster.world:
+        yield from world_faults(recipe, recipe.cluster.world)
     if not any(isinstance(stage.trainer, Sft) and stage.data is None for stage in recipe.stages):
         yield from _telling_faults(recipe.data, ["data"])
     for index, stage in enumerate(recipe.stages):

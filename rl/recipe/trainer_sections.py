@@ -23,9 +23,26 @@ class Trainer(Section):
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     """Gradients are scaled down to this norm, under ppo that of policy and critic together."""
     micro_batch: Positive
-    """Sequences in one forward pass of one device."""
+    """Most sequences in one forward pass of one device; fewer where its share of a step is smaller."""
     trl: dict[str, Any] = {}
     """Any other field of TRL's config for this trainer, passed through as it is."""
+
+    @property
+    def sequences(self) -> int:
+        """Count the sequences of one optimizer step, over all devices."""
+        raise NotImplementedError
+
+    def share(self, world: int) -> tuple[int, int]:
+        """Return how many sequences each of `world` processes takes at once in a step, and how often.
+
+        Raises ValueError where a step cannot be shared out evenly.
+        """
+        each, rest = divmod(self.sequences, world)
+        at_once = min(self.micro_batch, each)
+        if rest or each % at_once:
+            of_each = f" x {at_once}" if not rest else ""
+            raise ValueError(f"the {self.sequences} sequences of a step cannot be shared by {world} processes{of_each}")
+        return at_once, each // at_once
 
 
 class Sft(Trainer):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
+from torch.serialization import register_package
 from transformers import Trainer
 from transformers.trainer import TRAINING_ARGS_NAME
 
@@ -19,6 +20,9 @@ from rl import checkpoints
 from rl.checkpoints import CheckpointError
 
 logger = logging.getLogger("rhythm")
+
+# Of several processes on a CPU accelerate calls the device "cpu:0", which torch.load does not know.
+register_package(90, lambda _: None, lambda storage, place: storage if place.startswith("cpu:") else None)
 
 
 class AtomicTrainer(Trainer):

@@ -4,11 +4,10 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
-from reference.command import SHORT, overrides, rhythm, start, without_times
+from reference.command import SHORT, overrides, rhythm, start, wait_for_rows, without_times
 from safetensors.torch import load_file
 
 from rl.telemetry.jsonl import read_rows
@@ -54,16 +53,6 @@ def train(model: Path, path: Path, *changes: str) -> Path:
 @pytest.fixture(scope="module")
 def whole(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(model, tmp_path_factory.mktemp("whole") / "run")
-
-
-def wait_for_rows(path: Path, count: int, process: subprocess.Popen) -> None:
-    """Wait until path, which need not be there yet, has count rows, for as long as process runs."""
-    while len(read_rows(path)) < count:
-        try:
-            process.wait(timeout=0.02)
-        except subprocess.TimeoutExpired:
-            continue
-        raise AssertionError(f"ended with {process.returncode} too soon: {process.communicate()[0]}")
 
 
 def assert_same_run(left: Path, right: Path) -> None:

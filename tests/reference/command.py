@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from rl.telemetry.jsonl import read_rows
+
 RHYTHM = Path(sys.executable).with_name("rhythm")
 
 # A run of seconds: every part of the quickstart, a few steps of each.
@@ -49,6 +51,16 @@ def start(*words: str | Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [RHYTHM, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
+
+
+def wait_for_rows(path: Path, count: int, process: subprocess.Popen) -> None:
+    """Wait until path, which need not be there yet, has count rows, for as long as process runs."""
+    while len(read_rows(path)) < count:
+        try:
+            process.wait(timeout=0.02)
+        except subprocess.TimeoutExpired:
+            continue
+        raise AssertionError(f"ended with {process.returncode} too soon: {process.communicate()[0]}")
 
 
 def without_times(rows: list[dict]) -> list[dict]:

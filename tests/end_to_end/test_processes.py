@@ -1,0 +1,119 @@
+"""One command for every size: one process and two, DDP and ZeRO, however they are started, are one run."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from reference.command import SHORT, overrides, rhythm, start, wait_for_rows
+from safetensors.torch import load_file
+
+from rl.telemetry.jsonl import read_rows
+
+# Greedy, so that what is sampled is no matter of which process samples it; each prompt's advantages come from a critic.
+STEPS = 6
+RECIPE = (
+    "stages.sft.trainer.steps=20",
+    "stages.sft.trainer.learning_rate=3e-3",
+    "stages.sft.data.size=640",
+    "stages.sft.trainer.batch=32",
+    "stages.sft.trainer.micro_batch=16",
+    f"stages.ppo.trainer.steps={STEPS}",
+    "stages.ppo.trainer.learning_rate=1e-4",
+    "stages.ppo.trainer.prompts_per_step=16",
+    "stages.ppo.trainer.micro_batch=4",
+    "stages.ppo.trainer.num_iterations=2",
+    "stages.ppo.trainer.max_completion_length=24",
+    "stages.ppo.trainer.trl.top_k=1",
+    "stages.ppo.trainer.kl.weight=0.1",
+    "rewards.parts={length_target: {weight: 0.1}, answer: null, format: null}",
+    "effort={kind: tokens, range: [4, 40]}",
+    "credit.horizon=[2, 20]",
+    "credit.exclude_sinks=false",
+    "checkpoints.every=3",
+    "data.size=64",
+    "telemetry.wandb.mode=disabled",
+)
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+ACCELERATE = ("-m", "accelerate.commands.launch", "--use_deepspeed", "--num_processes", "2", "--num_machines", "1")
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("alone") / "run"
+    done = rhythm("train", "quickstart-ppo", "--run-dir", path, *overrides(*RECIPE))
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+def launched(launcher: tuple[str, ...], path: Path, *changes: str) -> Path:
+    """Run the recipe as two processes, as a launcher starts them, or rhythm itself."""
+    words = ["train", "quickstart-ppo", "--run-dir", str(path), *overrides(*RECIPE, *changes)]
+    command = [sys.executable, *launcher, "-m", "rl", *words]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return path
+
+
+@pytest.mark.parametrize(
+    ("launcher", "changes", "tolerance"),
+    [
+        ((), ("cluster.processes=2",), 1e-4),
+        (TORCHRUN, ("cluster.zero=2",), 1e-3),
+        (ACCELERATE, ("cluster.zero=3",), 1e-3),
+    ],
+    ids=["ddp", "torchrun-zero2", "accelerate-zero3"],
+)
+def test_two_processes_are_one(
+    alone: Path, tmp_path: Path, launcher: tuple[str, ...], changes: tuple[str, ...], tolerance: float
+) -> None:
+    path = launched(launcher, tmp_path / "run", *changes)
+    assert json.loads((path / "environment.json").read_text(encoding="utf-8"))["processes"] == 2
+    ours, theirs = (read_rows(folder / "metrics.jsonl") for folder in (path, alone))
+    assert len(ours) == len(theirs) == 20 + STEPS
+    compared = ("optimizer/grad_norm/last", "reward/total/mean", "rollout/length/mean", "critic/value/mean")
+    compared += ("critic/loss/mean", "policy/kl/mean", "credit/weight/mean", "data/tokens/total")
+    for left, right in zip(ours, theirs, strict=True):
+        for name in compared:
+            one, other = left.get(name), right.get(name)
+            assert (one is None) == (other is None), (left["step"], name)
+            assert one is None or one == pytest.approx(other, rel=tolerance, abs=tolerance), (left["step"], name)
+    assert any(row["optimizer/grad_norm/last"] > 0.01 for row in theirs[20:])
+    final = Path("checkpoints/ppo/final/model.safetensors")
+    left, right = load_file(path / final), load_file(alone / final)
+    moved = load_file(alone / "checkpoints/sft/final/model.safetensors")
+    for name in right:
+        far = (right[name] - moved[name]).abs().max()
+        assert (left[name] - right[name]).abs().max() <= max(20 * tolerance * far, 1e-6), name
+
+
+def test_two_processes_stop_together_and_go_on(alone: Path, tmp_path: Path) -> None:
+    """Ctrl-C, and then the same two again, at the end of which they are the run that never stopped."""
+    whole = launched((), tmp_path / "whole", "cluster.processes=2")
+    path = tmp_path / "run"
+    process = start("train", "quickstart-ppo", "--run-dir", path, *overrides(*RECIPE, "cluster.processes=2"))
+    wait_for_rows(path / "metrics.jsonl", 21, process)
+    os.kill(process.pid, signal.SIGINT)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 130 and out.count("rhythm train --resume") == 1, out
+    alone_again = rhythm("train", "--resume", "--run-dir", path, "--set", "cluster.processes=1")
+    assert alone_again.returncode == 2
+    done = rhythm("train", "--resume", "--run-dir", path)
+    assert done.returncode == 0, done.stderr
+    ours, theirs = (load_file(run / "checkpoints/ppo/final/model.safetensors") for run in (path, whole))
+    assert all(ours[name].equal(theirs[name]) for name in theirs)
+
+
+def test_what_a_launcher_gets_wrong_is_said(tmp_path: Path) -> None:
+    words = ["train", "quickstart", "--run-dir", tmp_path / "run", *overrides(*SHORT)]
+    two_nodes = rhythm(*words, "--set", "cluster.nodes=2", "--set", "cluster.processes=1")
+    assert two_nodes.returncode == 2 and "rhythm launch, or torchrun or srun" in two_nodes.stderr
+    half = rhythm(*words, RANK="0", WORLD_SIZE="2")
+    assert half.returncode == 2 and "LOCAL_RANK, MASTER_ADDR, MASTER_PORT" in half.stderr
+    uneven = rhythm(*words, "--set", "cluster.processes=3")
+    assert uneven.returncode == 2 and "cannot be shared by 3 processes" in uneven.stderr
+    assert not (tmp_path / "run").exists()
