@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from reference.command import SHORT, overrides, rhythm, start, wait_for_rows, without_times
+from reference.command import SHORT, assert_same_run, overrides, rhythm, start, wait_for_rows, without_times
 from safetensors.torch import load_file
 
 from rl.telemetry.jsonl import read_rows
@@ -53,15 +53,6 @@ def train(model: Path, path: Path, *changes: str) -> Path:
 @pytest.fixture(scope="module")
 def whole(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(model, tmp_path_factory.mktemp("whole") / "run")
-
-
-def assert_same_run(left: Path, right: Path) -> None:
-    assert without_times(read_rows(left / "metrics.jsonl")) == without_times(read_rows(right / "metrics.jsonl"))
-    for name in ("samples.jsonl", "heads.jsonl"):
-        assert read_rows(left / name) == read_rows(right / name)
-    final = Path("checkpoints") / "grpo" / "final" / "model.safetensors"
-    ours, theirs = load_file(left / final), load_file(right / final)
-    assert all(ours[name].equal(theirs[name]) for name in theirs)
 
 
 def test_the_run_that_is_compared_learns_something(whole: Path) -> None:

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from reference.command import overrides, rhythm, without_times
+from reference.command import assert_same_run, overrides, rhythm
 from reference.slurm import Slurm, missing, slurm
-from safetensors.torch import load_file
 
 from rl import checkpoints
 from rl.telemetry.jsonl import read_rows
@@ -31,6 +30,8 @@ RECIPE = (
     "stages.grpo.trainer.num_iterations=2",
     "stages.grpo.trainer.max_completion_length=24",
     "credit.horizon=[2, 20]",
+    "rewards.parts={length_target: {}, answer: null, format: null}",
+    "effort={kind: tokens, range: [4, 40]}",
     "checkpoints.every=3",
     "data.size=64",
     "telemetry.wandb.mode=disabled",
@@ -81,14 +82,6 @@ def processes_of(path: Path) -> list[int]:
         if words[0].endswith(b"python") and str(path).encode() in words:
             found[int(environment.get(b"SLURM_PROCID", b"-1"))] = int(entry.name)
     return [found[rank] for rank in sorted(found)]
-
-
-def assert_same_run(left: Path, right: Path) -> None:
-    rows = [without_times(read_rows(path / "metrics.jsonl")) for path in (left, right)]
-    assert rows[0] == rows[1]
-    final = Path("checkpoints") / "grpo" / "final" / "model.safetensors"
-    ours, theirs = load_file(left / final), load_file(right / final)
-    assert all(ours[name].equal(theirs[name]) for name in theirs)
 
 
 @pytest.fixture(scope="module")

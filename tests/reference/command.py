@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from safetensors.torch import load_file
+
 from rl.telemetry.jsonl import read_rows
 
 RHYTHM = Path(sys.executable).with_name("rhythm")
@@ -66,3 +68,13 @@ def wait_for_rows(path: Path, count: int, process: subprocess.Popen) -> None:
 def without_times(rows: list[dict]) -> list[dict]:
     """Drop what a clock says from metrics."""
     return [{key: value for key, value in row.items() if not key.startswith("time/")} for row in rows]
+
+
+def assert_same_run(left: Path, right: Path) -> None:
+    """Hold two runs to be the same to the bit: what they wrote down but for times, and the policy they ended with."""
+    assert without_times(read_rows(left / "metrics.jsonl")) == without_times(read_rows(right / "metrics.jsonl"))
+    for name in ("samples.jsonl", "heads.jsonl"):
+        assert read_rows(left / name) == read_rows(right / name)
+    final = Path("checkpoints") / "grpo" / "final" / "model.safetensors"
+    ours, theirs = load_file(left / final), load_file(right / final)
+    assert all(ours[name].equal(theirs[name]) for name in theirs)
