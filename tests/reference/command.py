@@ -48,10 +48,15 @@ def rhythm(*words: str | Path, cwd: Path | None = None, **environment: str) -> s
     )
 
 
-def start(*words: str | Path) -> subprocess.Popen[str]:
+def start(*words: str | Path, **environment: str) -> subprocess.Popen[str]:
     """Start `rhythm` with words in the background."""
     return subprocess.Popen(
-        [RHYTHM, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        [RHYTHM, *map(str, words)],
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
 
 
