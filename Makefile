@@ -1,10 +1,10 @@
-# make quickstart | test | lint | bench | install | clean
+# make quickstart | test | lint | bench | faults | install | clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: quickstart test lint bench install clean prerequisites
+.PHONY: quickstart test lint bench faults install clean prerequisites
 .DEFAULT_GOAL := quickstart
 
 quickstart: install
@@ -21,6 +21,10 @@ lint: install
 
 bench: install
 	@for file in tests/benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+# What clusters do to runs: how many faults were injected, and how many a run survived.
+faults: install
+	$(BIN)/pytest tests/faults
 
 install: $(STAMP)
 

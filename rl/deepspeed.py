@@ -8,6 +8,9 @@ Offload = Literal["none", "optimizer", "all"]
 Precision = Literal["float32", "bfloat16", "float16"]
 
 
+BUCKET = 100_000_000  # elements that are reduced at a time; two buckets of them are held
+
+
 def zero_settings(
     stage: Literal[1, 2, 3],
     *,
@@ -28,6 +31,7 @@ def zero_settings(
         "overlap_comm": stage > 1,
         "contiguous_gradients": True,
         "reduce_scatter": True,
+        "reduce_bucket_size": BUCKET,
     }
     if offload != "none":
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": True}

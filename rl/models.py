@@ -238,10 +238,10 @@ def add_lora(
         raise ModelError(f"model.lora.targets: {_first_line(error)}") from None
 
 
-def build_skeleton(name: str, revision: str | None, attention: str) -> PreTrainedModel:
+def build_skeleton(name: str, revision: str | None, attention: str, dtype: Dtype = "bfloat16") -> PreTrainedModel:
     """Return the model with random weights, to be traced: build it in a fake tensor mode, where it costs nothing."""
     config = tiny.build_model(0).config if name == TINY else AutoConfig.from_pretrained(name, revision=revision)
-    return AutoModelForCausalLM.from_config(config, attn_implementation=attention, dtype=torch.bfloat16)
+    return AutoModelForCausalLM.from_config(config, attn_implementation=attention, dtype=getattr(torch, dtype))
 
 
 def check_lora(name: str, revision: str | None, **shape: Any) -> None:

@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from rl.cli import cluster, policies, recipes, training
+from rl.cli import cluster, policies, recipes, sizes, training
 from rl.cli.app import FAULT, INTERRUPTED, app
 
 __all__ = ["main"]
@@ -14,6 +14,7 @@ COMMANDS = (
     recipes.check,
     recipes.recipes,
     recipes.keys,
+    sizes.plan,
     policies.generate,
     policies.report,
     cluster.launch,

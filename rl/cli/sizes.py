@@ -1,0 +1,130 @@
+"""The command that says what a recipe needs: plan."""
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rl.cli.app import Overlays, Overrides, RecipeName, fail, patient_console
+
+if TYPE_CHECKING:
+    from rl.sizing.gpus import Gpu
+    from rl.sizing.plan import Option, StagePlan
+
+
+def plan(
+    name: RecipeName,
+    gpu: Annotated[str, typer.Option("--gpu", metavar="NAME", help="Kind of GPU, such as h100 or h200.")] = "h100",
+    nodes: Annotated[
+        int | None, typer.Option("--nodes", metavar="N", min=1, help="Nodes; by default cluster.nodes.")
+    ] = None,
+    gpus: Annotated[
+        int | None,
+        typer.Option("--gpus", metavar="N", min=1, help="GPUs of a node; by default cluster.processes, or 1."),
+    ] = None,
+    prompt: Annotated[int, typer.Option("--prompt", metavar="N", min=1, help="Tokens of the longest prompt.")] = 512,
+    overrides: Overrides = None,
+    overlays: Overlays = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> None:
+    """Say how much memory RECIPE needs on a GPU, by part, and how long a step takes, for every way to share it out.
+
+    Memory is that of the longest sequences that the recipe allows; times are rough, from data sheets.
+    """
+    from rl.recipe import load
+    from rl.sizing.gpus import GPUS
+
+    recipe = load(name, overrides or [], overlays or [])
+    if gpu.lower() not in GPUS:
+        fail(f"--gpu {gpu}: not known; one of {', '.join(GPUS)}")
+    console = patient_console()
+    with console.status("tracing the model"):
+        from rl.sizing.plan import plan_stage
+        from rl.sizing.trace import Traced
+        from rl.telemetry.logs import quiet_libraries
+
+        quiet_libraries()
+        traced = Traced(recipe)
+        kind, num_nodes = GPUS[gpu.lower()], nodes or recipe.cluster.nodes
+        each = gpus or recipe.cluster.processes or 1
+        try:
+            plans = [plan_stage(recipe, stage, traced, kind, num_nodes, each, prompt) for stage in recipe.stages]
+        except ValueError as error:
+            fail(f"{name}: {error}")
+    if as_json:
+        typer.echo(json.dumps([_as_data(one) for one in plans], indent=2))
+        return
+    numbers = traced.numbers()
+    typer.echo(
+        f"{recipe.model.name}: {numbers.parameters / 1e6:,.1f} M parameters, {numbers.trained / 1e6:,.1f} M trained; "
+        f"{num_nodes} x {each} {kind.name} of {kind.memory_gib:g} GiB"
+    )
+    for one in plans:
+        _show(one, kind)
+
+
+PARTS = ("weights", "gradients", "optimizer", "activations", "logits", "kv_cache", "reference", "critic", "vllm")
+
+
+def _show(one: "StagePlan", gpu: "Gpu") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = [part for part in PARTS if any(getattr(option.parts, part) for option in one.options)]
+    table = Table(box=None, pad_edge=False, header_style="bold", title_justify="left", title_style="bold")
+    table.title = (
+        f"\nstage {one.stage}: {one.micro_batch} sequences of {one.load.tokens} tokens at once, "
+        f"{one.accumulation} times a step on each GPU"
+    )
+    columns = ["zero", "offload", *(part.replace("_", " ") for part in shown), "peak GiB", "fits", "s a step"]
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index < 2 else "right", no_wrap=True)
+    for option in one.options:
+        parts = option.parts.gib()
+        figures = [_gib(parts[part]) for part in shown]
+        mark = "->" if option is one.advice else "  "
+        row = [f"{mark} {option.zero}", option.offload, *figures, _gib(option.parts.peak / 2**30)]
+        table.add_row(*row, "yes" if option.fits else "no", f"{option.step_seconds:.3g}")
+    Console(width=140).print(table, highlight=False)
+    typer.echo(_advice(one, gpu))
+
+
+def _gib(value: float) -> str:
+    return f"{value:.2f}" if value < 10 else f"{value:.0f}"
+
+
+def _advice(one: "StagePlan", gpu: "Gpu") -> str:
+    best = one.advice
+    if best is None:
+        least = min(one.options, key=lambda option: option.parts.peak)
+        largest = max(PARTS, key=lambda part: getattr(least.parts, part))
+        remedies = {
+            "activations": "lower micro_batch, or set model.gradient_checkpointing: true",
+            "logits": "lower micro_batch",
+            "kv_cache": "lower prompts_per_step, or generate with cluster.vllm",
+            "vllm": "lower cluster.vllm.memory_share, or serve it from nodes of its own",
+        }
+        remedy = remedies.get(largest, "take more GPUs, or train adapters (model.lora)")
+        return f"nothing fits; the most is taken by {largest.replace('_', ' ')}: {remedy}"
+    words = f"--set cluster.zero={best.zero}" + (
+        f" --set cluster.offload={best.offload}" if best.offload != "none" else ""
+    )
+    phases = ", ".join(f"{phase} {seconds:.2g} s" for phase, seconds in best.seconds.items() if seconds >= 0.005)
+    return (
+        f"take {words}: {best.parts.peak / 2**30:.3g} of {gpu.memory_gib:g} GiB; a step is {phases or 'milliseconds'}"
+    )
+
+
+def _as_data(one: "StagePlan") -> dict:
+    def option(of: "Option") -> dict:
+        return {
+            "zero": of.zero,
+            "offload": of.offload,
+            "gib": {**of.parts.gib(), "peak": of.parts.peak / 2**30},
+            "deepspeed_states_gib": of.deepspeed_gib,
+            "seconds": of.seconds,
+            "fits": of.fits,
+            "advised": of is one.advice,
+        }
+
+    return {"stage": one.stage, "micro_batch": one.micro_batch, "options": [option(each) for each in one.options]}

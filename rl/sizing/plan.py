@@ -1,0 +1,155 @@
+"""The plan of a recipe: for each stage and each way to share it out, memory by part, seconds by phase, and advice."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from rl.recipe.sections import Recipe, Stage
+from rl.recipe.trainer_sections import Grpo, Online, Ppo, Sft
+from rl.sizing.gpus import USABLE, Gpu
+from rl.sizing.memory import Model, Parts, fused_head, generation, states
+from rl.sizing.pace import Load, phases
+from rl.sizing.trace import Traced
+
+Way = tuple[Literal[0, 1, 2, 3], Literal["none", "optimizer", "all"]]
+WAYS: tuple[Way, ...] = ((0, "none"), (1, "none"), (2, "none"), (3, "none"), (2, "optimizer"), (3, "all"))
+
+
+@dataclass(frozen=True)
+class Option:
+    """Hold one way to share a stage out: its memory on one GPU, and what a step takes."""
+
+    zero: int
+    offload: str
+    parts: Parts
+    seconds: dict[str, float]
+    fits: bool
+    deepspeed_gib: float | None
+
+    @property
+    def step_seconds(self) -> float:
+        """Return how long a step takes."""
+        return sum(self.seconds.values())
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """Hold a stage's options, and which of them to take: the first that fits, None where none does."""
+
+    stage: str
+    micro_batch: int
+    accumulation: int
+    load: Load
+    options: list[Option]
+
+    @property
+    def advice(self) -> Option | None:
+        """Return the fastest option that fits."""
+        return min((option for option in self.options if option.fits), key=lambda one: one.step_seconds, default=None)
+
+
+def plan_stage(
+    recipe: Recipe,
+    stage: Stage,
+    traced: Traced,
+    gpu: Gpu,
+    nodes: int,
+    processes: int,
+    prompt: int,
+    spare_tiles: int = 0,
+) -> StagePlan:
+    """Return the plan of a stage on nodes of so many GPUs, for prompts of so many tokens. Raises ValueError.
+
+    `spare_tiles` are those of memory.fused_head, which a GPU has none of.
+    """
+    world, model = nodes * processes, traced.numbers()
+    micro_batch, accumulation = stage.trainer.share(world)
+    load = _load(recipe, stage, prompt, micro_batch, world)
+    activations = traced.activations(micro_batch, load.tokens)
+    logits = fused_head(model, micro_batch * load.tokens, spare_tiles)
+    options = []
+    for zero, offload in WAYS:
+        parts = _parts(recipe, stage, model, gpu, zero, offload, world, load, accumulation)
+        parts = replace(parts, activations=activations, logits=logits)
+        seconds = phases(model, load, gpu, zero, world, nodes)
+        if offload != "none":  # Adam on the CPU, and its gradients and weights over PCIe
+            seconds["optimizer"] = model.trained / world * (4.0 / 12e9 + 1.0 / 1e9)
+        fits = parts.peak <= gpu.memory_gib * 2**30 * USABLE
+        estimate = _deepspeed_says(model, zero, offload, nodes, processes)
+        options.append(Option(zero, offload, parts, seconds, fits, estimate))
+    return StagePlan(stage.name, micro_batch, accumulation, load, options)
+
+
+def _load(recipe: Recipe, stage: Stage, prompt: int, at_once: int, world: int) -> Load:
+    trainer, recomputes = stage.trainer, recipe.model.gradient_checkpointing
+    if isinstance(trainer, Sft):
+        return Load(trainer.batch // world, 0, trainer.max_length, False, recomputes=recomputes, at_once=at_once)
+    assert isinstance(trainer, Online)
+    vllm = recipe.cluster.vllm.mode != "off"
+    old = vllm or trainer.updates > 1 or trainer.num_iterations > 1 or isinstance(trainer, Ppo)
+    reference = _kl_weight(stage) > 0
+    return Load(
+        sequences=trainer.rollouts // world,
+        prompt=prompt,
+        completion=trainer.max_completion_length,
+        generated=True,
+        passes=float(trainer.num_iterations),
+        readings=int(old) + int(reference),
+        recomputes=recomputes,
+        at_once=at_once,
+    )
+
+
+def _kl_weight(stage: Stage) -> float:
+    trainer = stage.trainer
+    return trainer.beta if isinstance(trainer, Grpo) else trainer.kl.weight if isinstance(trainer, Ppo) else 0.0
+
+
+def _parts(
+    recipe: Recipe,
+    stage: Stage,
+    model: Model,
+    gpu: Gpu,
+    zero: Literal[0, 1, 2, 3],
+    offload: Literal["none", "optimizer", "all"],
+    world: int,
+    load: Load,
+    accumulation: int,
+) -> Parts:
+    weights, gradients, optimizer = states(model, zero, offload, world)
+    shared = world if zero == 3 else 1
+    width = model.pass_bytes if zero else model.weight_bytes
+    online, vllm = isinstance(stage.trainer, Online), recipe.cluster.vllm
+    reference = model.parameters * width / shared if _kl_weight(stage) > 0 and recipe.model.lora is None else 0.0
+    critic = 0.0
+    if isinstance(stage.trainer, Ppo) and stage.trainer.critic.model is not None:  # taken to be of the policy's size
+        critic = sum(states(replace(model, trained=model.parameters), zero, offload, world))
+    by_transformers = online and vllm.mode == "off"
+    return Parts(
+        weights=weights,
+        gradients=gradients,
+        optimizer=optimizer,
+        kv_cache=generation(model, load.sequences, load.tokens) if by_transformers else 0.0,
+        reference=reference,
+        critic=critic,
+        vllm=gpu.memory_gib * 2**30 * vllm.memory_share if online and vllm.mode == "colocate" else 0.0,
+        gathered=model.parameters * width if online and zero == 3 and world > 1 else 0.0,
+        accumulates=accumulation > 1,
+    )
+
+
+def _deepspeed_says(model: Model, zero: int, offload: str, nodes: int, processes: int) -> float | None:
+    """Return DeepSpeed's own estimate of the states on one GPU, in GiB; None where it has none, or is not installed."""
+    try:
+        from deepspeed.runtime.zero.stage3 import estimate_zero3_model_states_mem_needs
+        from deepspeed.runtime.zero.stage_1_and_2 import estimate_zero2_model_states_mem_needs
+    except ImportError:
+        return None
+    if zero == 2:
+        size = estimate_zero2_model_states_mem_needs(model.trained, processes, nodes, offload != "none")[1]
+    elif zero == 3:
+        size = estimate_zero3_model_states_mem_needs(
+            model.trained, model.largest_layer, processes, nodes, offload != "none", offload == "all"
+        )[1]
+    else:
+        return None
+    return size / 2**30
