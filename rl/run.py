@@ -72,6 +72,7 @@ def train(
     group = join(place, patience_hours(recipe), deepspeed=recipe.cluster.zero > 0)
     path = group.broadcast(path)
     run: RunDirectory | None = None
+    together = True  # whether all processes end alike, and can wait for each other
     try:
         with watched(group, recipe.guard.step_minutes * 60, progress.say, (Interrupted, Alarmed)) as company:
             tokenizer, plans = _prepare(recipe, path, resume, console, group)
@@ -79,11 +80,18 @@ def train(
             _check_shared(path, group)
             interrupt = Interrupt(group.any, speaks=place.is_main, early=early)
             _run_attempt(recipe, path, tokenizer, plans, run, company, progress, interrupt)
+    except (Interrupted, Alarmed):
+        raise
+    except BaseException:
+        together = False
+        raise
     finally:
-        group.leave()
         if run is not None:
             run.close()
             _write_report(path, progress)
+        if together:
+            group.wait()  # a launcher may end the others once one has left
+        group.leave()
     return path / "report.html"
 
 
@@ -160,11 +168,15 @@ def _run_attempt(
     company.watchdog.arm(stacks_file(path, attempt, company.group.place.rank))
     progress.say(f"run directory: {path}" + (f", attempt {attempt}" if attempt > 1 else ""))
     tracker = _tracker(recipe, run, progress) if run else None
-    how, reason = "finished", ""
+    how, reason = "interrupted", "at once"
     try:
         with interrupt:
             session = Session(recipe, path, tokenizer, company, progress, interrupt, run, tracker)
             _run_stages(session, plans)
+        how, reason = "finished", ""
+    except RunError as fault:
+        how, reason = "refused", str(fault)
+        raise
     except (Interrupted, Alarmed) as stop:
         how, reason = ("interrupted" if isinstance(stop, Interrupted) else "alarmed"), str(stop)
         raise
@@ -222,7 +234,8 @@ def _take_up(session: Session, plan: Plan, ended: Sequence[str]) -> Path | None:
 def _export(session: Session, plan: Plan, base: str, final: Path) -> None:
     """Write the policy of a stage that has made its last step, from its last checkpoint."""
     checkpoint = checkpoints.newest(final.parent, session.progress.say)
-    assert checkpoint is not None
+    if checkpoint is None or checkpoints.step_of(checkpoint) < plan.stage.trainer.steps:
+        raise RunError(f"{final.parent}: the last checkpoint is damaged; resume, and its steps are made again")
     with models.unpartitioned():
         policy = load_model(session.recipe, base, checkpoint)
         models.export(policy, session.tokenizer, final, plan.use, checkpoint)

@@ -35,10 +35,13 @@ def check(
 
 def _print_deepspeed(recipe: "Recipe") -> None:
     from rl.deepspeed import zero_settings_of
+    from rl.recipe.checks import world_faults
 
     if recipe.cluster.zero == 0:
         fail("cluster.zero is 0, which is DDP without DeepSpeed; choose a stage: --set cluster.zero=2")
     world = recipe.cluster.world or recipe.cluster.nodes
+    for path, reason in world_faults(recipe, world):
+        fail(".".join(map(str, path)) + f": {reason}")
     typer.echo(json.dumps({stage.name: zero_settings_of(recipe, stage, world) for stage in recipe.stages}, indent=2))
 
 

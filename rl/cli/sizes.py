@@ -63,7 +63,18 @@ def plan(
         _show(one, kind)
 
 
-PARTS = ("weights", "gradients", "optimizer", "activations", "logits", "kv_cache", "reference", "critic", "vllm")
+PARTS = (
+    "weights",
+    "gradients",
+    "optimizer",
+    "activations",
+    "logits",
+    "kv_cache",
+    "gathered",
+    "reference",
+    "critic",
+    "vllm",
+)
 
 
 def _show(one: "StagePlan", gpu: "Gpu") -> None:

@@ -49,7 +49,7 @@ def train(
     unheeded = leave_settings_of_accelerate()
     if unheeded and place.is_main:
         typer.echo(f"rhythm: {', '.join(unheeded)} of accelerate has no effect; the recipe's cluster decides", err=True)
-    if place.world == 1 and (recipe.cluster.world or 1) > 1:
+    if place.world == 1 and (recipe.cluster.world or recipe.cluster.nodes) > 1:
         raise typer.Exit(_start_processes(recipe, path))
     if recipe.cluster.world not in (None, place.world):
         fail(f"cluster: {recipe.cluster.world} processes are wanted, but {place.world} were launched; make them equal")
@@ -80,7 +80,7 @@ def _start_processes(recipe: "Recipe", path: Path) -> int:
             f"cluster.nodes: {recipe.cluster.nodes} nodes need a launcher: rhythm launch, or torchrun or srun with "
             "this command on every node"
         )
-    assert recipe.cluster.processes is not None
+    assert recipe.cluster.processes is not None  # of one node, more than one
     words = sys.argv[1:]
     if not any(word.split("=")[0] == "--run-dir" for word in words):
         words = [*words, "--run-dir", str(path)]

@@ -24,7 +24,7 @@ def with_defaults(section: Slurm) -> Slurm:
     """Return the section with the user's defaults for what the recipe leaves out. Raises LaunchError."""
     path = defaults_file()
     if not path.is_file():
-        if VARIABLE in os.environ:
+        if os.environ.get(VARIABLE):
             raise LaunchError(f"{path}: no such file (${VARIABLE})")
         return section
     return Slurm(**{**_read(path), **section.model_dump(exclude_defaults=True)})

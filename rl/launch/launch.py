@@ -1,6 +1,7 @@
 """Make the runs of one or several recipes, each with one or several seeds, and submit them as one job."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -87,8 +88,8 @@ def submit(launch: Launch, resume: bool = False) -> str:
     try:
         job = slurm.submit(beside / SCRIPT, launch.options)
     except LaunchError as error:
-        again = f"rhythm launch --resume --run-dir {launch.folder}"
-        raise LaunchError(f"sbatch: {error}\nthe script is {beside / SCRIPT}; once that is mended: {again}") from None
+        again = [f"rhythm launch --resume --run-dir {shlex.quote(str(path))}" for path in launch.runs]
+        raise LaunchError("\n".join([f"sbatch: {error}", "once that is mended, go on with", *again])) from None
     for index, path in enumerate(launch.runs):
         record = {"job": job if len(launch.runs) == 1 else f"{job}_{index}", "script": str(beside / SCRIPT)}
         _write_record(path, record)
@@ -123,10 +124,12 @@ def read_seeds(text: str) -> list[int]:
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
             raise LaunchError(f"--array {text!r}: should name seeds such as 0-2 or 0,1,7")
-        seeds += range(int(first), int(last or first) + 1)
+        if max(len(first), len(last)) > len(str(MOST_SEED)) or int(last or first) > MOST_SEED:
+            raise LaunchError(f"--array {text!r}: seeds are below {MOST_SEED + 1}")
+        seeds += range(int(first), min(int(last or first), int(first) + MOST_SEEDS) + 1)
     if len(set(seeds)) < len(seeds) or not seeds or len(seeds) > MOST_SEEDS:
         raise LaunchError(f"--array {text!r}: should name each seed once, and at most {MOST_SEEDS} of them")
     return seeds
 
 
-MOST_SEEDS = 1000
+MOST_SEEDS, MOST_SEED = 1000, 2**32 - 1

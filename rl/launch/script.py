@@ -41,7 +41,7 @@ def render(recipe: Recipe, slurm: Slurm, name: str, runs: Sequence[Path]) -> str
         nodes=cluster.nodes,
         serve_nodes=cluster.vllm.nodes if serves else 0,
         processes=processes,
-        gpus=slurm.gpus,
+        gpus=slurm.gpus if slurm.gpus is not None else processes if slurm.gpu_type else None,
         gpu_type=slurm.gpu_type,
         cpus=slurm.cpus,
         options={

@@ -38,15 +38,23 @@ def submit(script: Path, options: Sequence[str]) -> str:
 
 
 def look_up(job: str) -> JobState | None:
-    """Return the state of a job or of one task of an array; None where Slurm knows it no more."""
+    """Return the state of a job, or of one task of an array; None where Slurm knows it no more.
+
+    Of a whole array it is that of a task that is not over, if there is one.
+    """
     try:
         said = _ask("scontrol", "show", "job", "-o", job)
     except LaunchError as error:
         if any(words in str(error).lower() for words in GONE):
             return None
         raise
+    states = [_state(line) for line in said.splitlines() if line.strip()]
+    return next((state for state in states if not state.is_over), states[0]) if states else None
+
+
+def _state(line: str) -> JobState:
     facts: dict[str, str] = {}
-    for word in said.splitlines()[0].split():
+    for word in line.split():
         name, _, value = word.partition("=")
         facts.setdefault(name, value)
     none = ("", "None", "(null)")

@@ -58,6 +58,7 @@ def look_at(path: Path) -> RunState:
         own = [row for row in rows if row.get("stage") == stage.name]
         folder = path / "checkpoints" / stage.name
         saved = [checkpoints.step_of(found.parent) for found in folder.glob(f"*/{checkpoints.MANIFEST}")]
+        saved = [step for step in saved if step >= 0]
         paces = [row["time/step/seconds"] for row in own[-PACE_ROWS:] if row.get("time/step/seconds")]
         stages.append(
             StageState(

@@ -9,10 +9,10 @@ from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
-from torch.distributed import DistStoreError, PrefixStore, Store  # pyright: ignore
+from torch.distributed import DistError, PrefixStore, Store  # pyright: ignore
 from torch.distributed.rendezvous import rendezvous
 
-from rl.processes.place import Place, free_port
+from rl.processes.place import Place, PlaceError, free_port
 
 T = TypeVar("T")
 JOIN_MINUTES = 10.0
@@ -95,7 +95,7 @@ class Group:
 
 
 def join(place: Place, hours: float, deepspeed: bool = False) -> Group:
-    """Meet the other processes; a collective call of theirs may later take so many hours. Raises TimeoutError.
+    """Meet the other processes; a collective call of theirs may later take so many hours. Raises PlaceError.
 
     DeepSpeed wants to be told of the processes before its settings are read, also where there is only one.
     """
@@ -120,16 +120,16 @@ def join(place: Place, hours: float, deepspeed: bool = False) -> Group:
 
 
 def _meet(place: Place) -> Store:
-    """Return the store that all processes have come to."""
+    """Return the store that all processes have come to. Raises PlaceError where some have not."""
     patience = timedelta(minutes=JOIN_MINUTES)
-    store, _, _ = next(rendezvous("env://", timeout=patience))
     try:
+        store, _, _ = next(rendezvous("env://", timeout=patience))
         store.set(f"rhythm/{place.rank}", "here")
         store.wait([f"rhythm/{rank}" for rank in range(place.world)], patience)
-    except DistStoreError:
-        here = [rank for rank in range(place.world) if store.check([f"rhythm/{rank}"])]
-        raise TimeoutError(
-            f"of {place.world} processes only {here} came within {JOIN_MINUTES:g} minutes; "
-            f"see that all can reach {os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+    except DistError:
+        where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        raise PlaceError(
+            f"process {place.rank} met not all of {place.world} processes at {where} within {JOIN_MINUTES:g} minutes; "
+            "see that all were started, and that all can reach that address"
         ) from None
     return PrefixStore("group", store)

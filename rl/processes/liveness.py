@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Self
 
 from rl.processes.group import Group
+from rl.processes.place import PlaceError
 
 LOST_SECONDS = 20  # until a machine that answers no more is given up
 CONNECT_SECONDS = 60.0
@@ -44,8 +45,9 @@ class Liveness:
 
     def __exit__(self, *_: object) -> None:
         """Leave with a word, so that nobody takes this end for a death."""
-        self._leaving.set()
-        self._send({"bye": True})
+        if not self._leaving.is_set():  # else it has said why it fails
+            self._leaving.set()
+            self._send({"bye": True})
         for peer in self._peers:
             with contextlib.suppress(OSError):
                 peer.shutdown(socket.SHUT_WR)
@@ -76,7 +78,10 @@ class Liveness:
                     self._accept(listener.accept()[0], token)
             else:
                 address = (os.environ["MASTER_ADDR"], port)
-                peer = socket.create_connection(address, CONNECT_SECONDS)
+                try:
+                    peer = socket.create_connection(address, CONNECT_SECONDS)
+                except OSError as error:
+                    raise PlaceError(f"process {place.rank} cannot reach {address[0]}:{port}: {error}") from None
                 peer.sendall(f"{token} {place.rank:08d}\n".encode())
                 self._peers[peer] = 0
 
@@ -122,7 +127,7 @@ class Liveness:
             while b"\n" not in said and (more := peer.recv(4096)):
                 said += more
         with contextlib.suppress(ValueError, AttributeError):
-            words = json.loads(said)
+            words = json.loads(said.partition(b"\n")[0])
             return "bye" if "bye" in words else str(words.get("failed"))
         return None
 

@@ -17,8 +17,8 @@ class Vllm(Section):
     mode: Literal["off", "colocate", "server"] = "off"
     """`colocate`: in the training processes, on their GPUs; `server`: on nodes of its own, which `rhythm launch` starts
     and watches."""
-    nodes: Positive = 1
-    """Nodes of the server, beside `cluster.nodes`."""
+    nodes: Literal[1] = 1
+    """Nodes of the server, beside `cluster.nodes`; TRL speaks to one."""
     tensor_parallel: Positive = 1
     """GPUs that one copy of the model is spread over."""
     data_parallel: Positive = 1
@@ -45,7 +45,7 @@ class Slurm(Section):
     time: Annotated[Text, Field(pattern=r"^(\d+|\d+:\d\d|\d+:\d\d:\d\d|\d+-\d+(:\d\d(:\d\d)?)?)$")] | None = None
     """Time limit of one attempt: minutes, hours:minutes:seconds or days-hours, such as 8:00:00 or 1-12."""
     gpus: Annotated[int, Field(ge=0)] | None = None
-    """GPUs of a node; by default one for each process."""
+    """GPUs of a node; by default none, or with gpu_type one for each process."""
     gpu_type: Word | None = None
     """Type of the GPUs, such as h200."""
     cpus: Positive | None = None
@@ -94,6 +94,8 @@ class Cluster(Section):
             raise ValueError("offload: needs zero 1, 2 or 3; write zero: 2, or leave it out")
         if self.offload == "all" and self.zero != 3:
             raise ValueError("offload: weights are shared out, and can wait elsewhere, under zero: 3 alone")
+        if self.slurm.gpu_type is not None and self.processes is None and not self.slurm.gpus:
+            raise ValueError("slurm.gpu_type: of how many GPUs? write processes, or slurm.gpus")
         if self.vllm.url is not None and self.vllm.mode != "server":
             raise ValueError("vllm.url: has no effect without vllm.mode: server; leave it out")
         return self

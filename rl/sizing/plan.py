@@ -33,7 +33,7 @@ class Option:
 
 @dataclass(frozen=True)
 class StagePlan:
-    """Hold a stage's options, and which of them to take: the first that fits, None where none does."""
+    """Hold a stage's options, and which of them to take: the fastest that fits, None where none does."""
 
     stage: str
     micro_batch: int

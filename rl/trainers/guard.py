@@ -72,8 +72,9 @@ class GuardedTrainer(Trainer):
             skipped = bool(self.accelerator.optimizer_step_was_skipped)  # it has stepped by now, or has not
             norm = value = self.guard.take_above() if skipped else value  # what DeepSpeed says then is of another step
         else:
-            skipped = self.guard.is_bad(value)
-            if skipped and self.accelerator.scaler is None:  # which skips by itself, and asks for gradients
+            scaled = self.accelerator.scaler is not None  # it looks for its scale by skipping what overflows
+            skipped = self.guard.is_bad(value) and not (scaled and not math.isfinite(value))
+            if skipped:
                 for parameter in model.parameters():
                     parameter.grad = None
         self.guard.count(self.state.global_step + 1, value, skipped)

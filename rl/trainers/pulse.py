@@ -1,4 +1,4 @@
-"""Tell a watchdog that the run goes on: behind every step, every save, and every pass over a part of a step."""
+"""Tell a watchdog that the run goes on: behind every step and every save."""
 
 from collections.abc import Callable
 from typing import Any

@@ -65,10 +65,10 @@ class AtomicTrainer(Trainer):
         started, folder = time.monotonic(), written.parent.parent
         try:
             checkpoints.seal(written, facts)
-            checkpoints.rotate(folder, self.keep)
         except OSError as error:
             shutil.rmtree(written, ignore_errors=True)
             raise _fault(facts["step"], error, folder) from error
+        checkpoints.rotate(folder, self.keep)
         beside = time.monotonic() - started
         logger.info("%s: written in %.2f s, sealed in %.2f s beside the next step", written.name, seconds, beside)
 
@@ -81,6 +81,7 @@ class AtomicTrainer(Trainer):
                 self._sealing.exception()  # it is awaited; what ended training is what must be said
             raise
         self.finish_saving()
+        self.accelerator.wait_for_everyone()  # whoever leaves first may have the others ended
         return output
 
     def training_step(self, *args: Any, **kwargs: Any) -> Any:

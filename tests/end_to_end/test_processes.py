@@ -100,8 +100,6 @@ def test_two_processes_stop_together_and_go_on(alone: Path, tmp_path: Path) -> N
     os.kill(process.pid, signal.SIGINT)
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 130 and out.count("rhythm train --resume") == 1, out
-    alone_again = rhythm("train", "--resume", "--run-dir", path, "--set", "cluster.processes=1")
-    assert alone_again.returncode == 2
     done = rhythm("train", "--resume", "--run-dir", path)
     assert done.returncode == 0, done.stderr
     ours, theirs = (load_file(run / "checkpoints/ppo/final/model.safetensors") for run in (path, whole))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rl.telemetry.jsonl import JsonLines, keep_rows, read_rows, write_atomically
-from rl.telemetry.record import COMPLETE, RunDirectory, RunError, check_new
+from rl.telemetry.record import RunDirectory, RunError, check_new
 
 RECIPE = {"name": "r", "seed": 0, "model": {"name": "tiny"}}
 
@@ -87,14 +87,10 @@ def test_rewinding_drops_what_comes_after_the_checkpoint(tmp_path: Path) -> None
     assert rows[-1]["again"]
 
 
-def test_only_complete_checkpoints_count(tmp_path: Path) -> None:
-    run = RunDirectory.create(tmp_path / "run", RECIPE, {})
-    for step in (9, 50, 100):
-        folder = run.stage_folder("a") / f"checkpoint-{step}"
-        folder.mkdir(parents=True)
-        if step != 100:
-            (folder / COMPLETE).touch()
-    newest = run.newest_checkpoint("a")
-    assert newest is not None and newest.name == "checkpoint-50"
-    assert not (run.stage_folder("a") / "checkpoint-100").exists()
-    assert run.newest_checkpoint("b") is None
+def test_a_run_may_go_on_with_other_wishes_of_slurm(tmp_path: Path) -> None:
+    recipe = {**RECIPE, "cluster": {"zero": 2, "slurm": {"time": "1:00:00"}}}
+    RunDirectory.create(tmp_path / "run", recipe, {"started": "then"}).close()
+    longer = {**RECIPE, "cluster": {"zero": 2, "slurm": {"time": "8:00:00"}}}
+    RunDirectory.resume(tmp_path / "run", longer, {"started": "now"}).close()
+    with pytest.raises(RunError, match=r"another recipe \(cluster.zero\)"):
+        RunDirectory.resume(tmp_path / "run", {**RECIPE, "cluster": {"zero": 3, "slurm": {}}}, {})
