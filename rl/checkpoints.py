@@ -71,14 +71,17 @@ def facts_of(checkpoint: Path) -> dict[str, Any]:
 def newest(folder: Path, say: Callable[[str], None]) -> Path | None:
     """Return a stage's newest checkpoint that is whole; newer ones that are not are named and put aside."""
     shutil.rmtree(folder / SAVING, ignore_errors=True)
-    for checkpoint in sorted(_all(folder), key=step_of, reverse=True):
+    found = sorted(_all(folder), key=step_of, reverse=True)
+    for checkpoint in found:
         fault = fault_of(checkpoint)
         if fault is None:
             return checkpoint
         aside = checkpoint.with_name(checkpoint.name + DAMAGED)
         shutil.rmtree(aside, ignore_errors=True)
         checkpoint.rename(aside)
-        say(f"{checkpoint} is damaged ({fault}); it is put aside as {aside.name}, and the one before it is used")
+        say(f"{checkpoint} is damaged ({fault}); it is put aside as {aside.name}, and the one before it is looked for")
+    if found:
+        say(f"no whole checkpoint is left in {folder}; the stage begins anew")
     return None
 
 

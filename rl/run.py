@@ -1,19 +1,16 @@
 """The composition root: recipe -> data -> rollouts -> rewards -> credit -> loss -> telemetry -> report."""
 
-import gc
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import torch
 from rich.console import Console
-from transformers import PreTrainedTokenizerBase, set_seed
-from trl.trainer.sft_config import SFTConfig
+from transformers import PreTrainedTokenizerBase
 
-from rl import checkpoints, models, rollouts
-from rl.parts import Plan, build_critic, build_scorer, load_model, make_plan
+from rl import models
+from rl.parts import Plan, make_plan
 from rl.processes.company import Company, stacks_file, watched
 from rl.processes.early import EarlySignal
 from rl.processes.group import Group, join
@@ -21,29 +18,15 @@ from rl.processes.place import Place
 from rl.recipe import dump
 from rl.recipe.checks import world_faults
 from rl.recipe.sections import Recipe
-from rl.recipe.trainer_sections import Online, Ppo
 from rl.report import write_report
-from rl.settings import build_alarms, build_care, credit_settings, patience_hours, ppo_settings, trl_config
+from rl.settings import patience_hours
+from rl.stages import Session, run_stages
 from rl.telemetry.environment import describe
 from rl.telemetry.logs import log_to, quiet_libraries
 from rl.telemetry.progress import ProgressDisplay
 from rl.telemetry.record import RunDirectory, RunError, check_new
 from rl.telemetry.tracking import Tracker
-from rl.telemetry.watch import Watch
-from rl.trainers import (
-    Alarmed,
-    Alarms,
-    Care,
-    GrpoTrainer,
-    Interrupt,
-    Interrupted,
-    PpoTrainer,
-    Pulse,
-    Unwatched,
-    fit_online,
-    fit_sft,
-    rename,
-)
+from rl.trainers import Alarmed, Interrupt, Interrupted
 
 __all__ = ["Alarmed", "Interrupted", "RunFailed", "train"]
 
@@ -128,29 +111,6 @@ def _check_shared(path: Path, group: Group) -> None:
         raise RunError(f"{path}: processes {blind} do not see it; put the run on a file system that all nodes share")
 
 
-@dataclass(frozen=True)
-class Session:
-    """Hold what all stages of an attempt share. Only the main process has the run and its tracker."""
-
-    recipe: Recipe
-    path: Path
-    tokenizer: PreTrainedTokenizerBase
-    company: Company
-    progress: ProgressDisplay
-    interrupt: Interrupt
-    run: RunDirectory | None
-    tracker: Tracker | None
-
-    @property
-    def group(self) -> Group:
-        """Return the processes that train together."""
-        return self.company.group
-
-    def folder(self, plan: Plan) -> Path:
-        """Return where a stage's checkpoints are, and its final policy."""
-        return self.path / "checkpoints" / plan.stage.name
-
-
 def _run_attempt(
     recipe: Recipe,
     path: Path,
@@ -165,14 +125,14 @@ def _run_attempt(
     attempt = company.group.broadcast(run.attempt if run else 0)
     log = path / "train.log" if run else path / "logs" / f"process{company.group.place.rank}.log"
     log_to(log)
-    company.watchdog.arm(stacks_file(path, attempt, company.group.place.rank))
+    company.watchdog.arm(stacks_file(path, attempt, company.group.place.rank), run and partial(run.end, "failed"))
     progress.say(f"run directory: {path}" + (f", attempt {attempt}" if attempt > 1 else ""))
     tracker = _tracker(recipe, run, progress) if run else None
     how, reason = "interrupted", "at once"
     try:
         with interrupt:
             session = Session(recipe, path, tokenizer, company, progress, interrupt, run, tracker)
-            _run_stages(session, plans)
+            run_stages(session, plans)
         how, reason = "finished", ""
     except RunError as fault:
         how, reason = "refused", str(fault)
@@ -194,119 +154,6 @@ def _run_attempt(
 
 
 FAILED_SECONDS = 5.0  # that wandb may take once a run has failed: its machines must be freed
-
-
-def _run_stages(session: Session, plans: Sequence[Plan]) -> None:
-    """Run the stages that have not ended, each from the policy of the one before."""
-    group, model = session.group, session.recipe.model
-    base = group.on_main(lambda: models.write_base(model.name, session.recipe.seed, session.path / "checkpoints/base"))
-    ended = group.broadcast([plan.stage.name for plan in plans if (session.folder(plan) / "final").is_dir()])
-    policy: Path | None = None
-    for plan in plans:
-        name, final = plan.stage.name, session.folder(plan) / "final"
-        if name not in ended:
-            session.interrupt.check(f"before {name}")
-            checkpoint = group.on_main(partial(_take_up, session, plan, ended))
-            if checkpoint is None or checkpoints.step_of(checkpoint) < plan.stage.trainer.steps:
-                _train_stage(session, plan, base, policy, checkpoint)
-            group.on_main(partial(_export, session, plan, base, final))
-            session.company.watchdog.beat()
-            ended.append(name)
-        policy = final
-
-
-def _take_up(session: Session, plan: Plan, ended: Sequence[str]) -> Path | None:
-    """Return the checkpoint that a stage goes on from, with the run's rows taken back to it. Raises RunError."""
-    assert session.run is not None
-    checkpoint = checkpoints.newest(session.folder(plan), session.progress.say)
-    if checkpoint:
-        written_by, present = checkpoints.facts_of(checkpoint).get("processes"), session.group.place.world
-        if written_by != present:
-            raise RunError(
-                f"{checkpoint} was written by {written_by} processes, and cannot be taken up by {present}; "
-                "start as many as before"
-            )
-        session.progress.say(f"resuming {plan.stage.name} from {checkpoint.name}")
-    session.run.rewind(ended, plan.stage.name, checkpoints.step_of(checkpoint) if checkpoint else 0)
-    return checkpoint
-
-
-def _export(session: Session, plan: Plan, base: str, final: Path) -> None:
-    """Write the policy of a stage that has made its last step, from its last checkpoint."""
-    checkpoint = checkpoints.newest(final.parent, session.progress.say)
-    if checkpoint is None or checkpoints.step_of(checkpoint) < plan.stage.trainer.steps:
-        raise RunError(f"{final.parent}: the last checkpoint is damaged; resume, and its steps are made again")
-    with models.unpartitioned():
-        policy = load_model(session.recipe, base, checkpoint)
-        models.export(policy, session.tokenizer, final, plan.use, checkpoint)
-    session.progress.say(f"{plan.stage.name}: the trained policy is in {final}")
-
-
-def _train_stage(session: Session, plan: Plan, base: str, policy: Path | None, resume_from: Path | None) -> None:
-    """Train one stage to its last step. Raises Interrupted or Alarmed where it stopped before."""
-    recipe, stage = session.recipe, plan.stage
-    alarms = Alarms(build_alarms(recipe) if isinstance(stage.trainer, Online) else [], session.progress.say)
-    care = build_care(recipe)
-    try:
-        step = _fit(session, plan, base, policy, alarms, care, resume_from)
-    finally:
-        session.progress.end()
-        gc.collect()  # trainers hold themselves in circles, and the next stage wants their memory
-    if step < stage.trainer.steps:
-        session.interrupt.check(f"in step {step} of {stage.name}")
-        alarms.check()
-        care.guard.check()
-
-
-def _fit(
-    session: Session,
-    plan: Plan,
-    base: str,
-    policy: Path | None,
-    alarms: Alarms,
-    care: Care,
-    resume_from: Path | None,
-) -> int:
-    """Train one stage and return how many steps it has made."""
-    recipe, stage, tokenizer = session.recipe, plan.stage, session.tokenizer
-    config = trl_config(recipe, stage, session.folder(plan), session.group.place.world)  # before any model is loaded
-    set_seed(recipe.seed)
-    model = load_model(recipe, base, policy)
-    watch = _watch(session, stage.name)
-    # The watch writes down what the alarms add to the metrics.
-    callbacks = [alarms, *([watch] if watch else []), session.interrupt, Pulse(session.company.watchdog.beat)]
-    common = {"model": model, "tokenizer": tokenizer, "care": care, "callbacks": callbacks, "resume_from": resume_from}
-    if isinstance(config, SFTConfig):
-        dataset = rollouts.completion_dataset(plan.tasks, plan.system, tokenizer, plan.dial)
-        return fit_sft(config, dataset=dataset, **common)
-    build: Callable[..., GrpoTrainer] = GrpoTrainer
-    if isinstance(stage.trainer, Ppo):
-        critic = build_critic(recipe, stage.trainer, model, base, policy)
-        build = partial(PpoTrainer, settings=ppo_settings(stage.trainer), critic=critic)
-    return fit_online(
-        build,
-        config,
-        dataset=rollouts.prompt_dataset(plan.tasks, plan.system),
-        reward=build_scorer(recipe, plan, tokenizer, models.end_ids(model)),
-        credit=credit_settings(stage.credit or recipe.credit),
-        observer=watch or Unwatched(),
-        keep_every=recipe.telemetry.samples.every,
-        keep_count=recipe.telemetry.samples.count,
-        **common,
-    )
-
-
-def _watch(session: Session, stage: str) -> Watch | None:
-    if session.run is None or session.tracker is None:
-        return None
-    return Watch(
-        stage=stage,
-        run=session.run,
-        rename=rename,
-        tokenizer=session.tokenizer,
-        progress=session.progress,
-        tracker=session.tracker,
-    )
 
 
 def _tracker(recipe: Recipe, run: RunDirectory, progress: ProgressDisplay) -> Tracker:

@@ -46,7 +46,7 @@ def launch(
         recipes, folder = _recipes(names, overrides or [], overlays or []), run_dir
     assert recipes
     folder = folder or Path("runs") / f"{recipes[0].name.replace(' ', '-')}-{datetime.now():%Y%m%d-%H%M%S}"
-    job = prepare(recipes, read_seeds(array) if array else [], folder)
+    job = prepare(recipes, read_seeds(array) if array is not None else [], folder)
     if dry_run:
         typer.echo(job.script, nl=False)
         typer.echo(f"# submitted by: {shlex.join(job.command)}")

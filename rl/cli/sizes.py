@@ -22,7 +22,9 @@ def plan(
         int | None,
         typer.Option("--gpus", metavar="N", min=1, help="GPUs of a node; by default cluster.processes, or 1."),
     ] = None,
-    prompt: Annotated[int, typer.Option("--prompt", metavar="N", min=1, help="Tokens of the longest prompt.")] = 512,
+    prompt: Annotated[
+        int, typer.Option("--prompt", metavar="N", min=1, max=1_000_000, help="Tokens of the longest prompt.")
+    ] = 512,
     overrides: Overrides = None,
     overlays: Overlays = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
@@ -95,9 +97,13 @@ def _show(one: "StagePlan", gpu: "Gpu") -> None:
         figures = [_gib(parts[part]) for part in shown]
         mark = "->" if option is one.advice else "  "
         row = [f"{mark} {option.zero}", option.offload, *figures, _gib(option.parts.peak / 2**30)]
-        table.add_row(*row, "yes" if option.fits else "no", f"{option.step_seconds:.3g}")
+        table.add_row(*row, "yes" if option.fits else "no", _seconds(option.step_seconds))
     Console(width=140).print(table, highlight=False)
     typer.echo(_advice(one, gpu))
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.2f}" if value >= 0.01 else "< 0.01"
 
 
 def _gib(value: float) -> str:

@@ -34,7 +34,7 @@ class Launch:
     @property
     def command(self) -> list[str]:
         """Return what submits the job."""
-        return ["sbatch", *self.options, str(self.folder / LAUNCH / SCRIPT)]
+        return ["sbatch", *self.options, str((self.folder / LAUNCH / SCRIPT).absolute())]
 
 
 def prepare(recipes: Sequence[Recipe], seeds: Sequence[int], folder: Path) -> Launch:
@@ -86,7 +86,7 @@ def submit(launch: Launch, resume: bool = False) -> str:
     beside.mkdir(exist_ok=True)
     write_atomically(beside / SCRIPT, launch.script)
     try:
-        job = slurm.submit(beside / SCRIPT, launch.options)
+        job = slurm.submit((beside / SCRIPT).absolute(), launch.options)
     except LaunchError as error:
         again = [f"rhythm launch --resume --run-dir {shlex.quote(str(path))}" for path in launch.runs]
         raise LaunchError("\n".join([f"sbatch: {error}", "once that is mended, go on with", *again])) from None

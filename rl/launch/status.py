@@ -84,9 +84,10 @@ def look_at(path: Path) -> RunState:
 
 def _rows(path: Path) -> list[dict[str, Any]]:
     try:
-        return read_rows(path / "metrics.jsonl")
+        rows = read_rows(path / "metrics.jsonl")
     except ValueError as error:
         raise LaunchError(str(error)) from None
+    return [row for row in rows if isinstance(row.get("step"), int)]
 
 
 def _attempts(path: Path) -> list[Mapping[str, Any]]:
@@ -143,4 +144,7 @@ def runs_of(path: Path) -> Sequence[Path]:
     """Return the runs of an array's folder; of a run's, the run itself."""
     if (path / "recipe.json").is_file() or not (path / LAUNCH / RECORD).is_file():
         return [path]
-    return [path / name for name in read_record(path).get("runs", [])]
+    names = read_record(path).get("runs", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise LaunchError(f"{path / LAUNCH / RECORD}: cannot be read: `runs` should be a list of folders")
+    return [path / name for name in names]

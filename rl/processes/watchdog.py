@@ -25,6 +25,7 @@ class Watchdog:
     def __init__(self, seconds: float, *, say: Callable[[str], None], tell: Callable[[str], None]) -> None:
         self.seconds, self.say, self.tell = seconds, say, tell
         self.stacks: Path | None = None
+        self.record: Callable[[str], None] | None = None
         self._beat = time.monotonic()
         self._over = threading.Event()
         self._ending = threading.Lock()
@@ -43,8 +44,9 @@ class Watchdog:
                     self.stacks.unlink()
                     self.stacks.parent.rmdir()  # if it is empty
 
-    def arm(self, stacks: Path) -> None:
-        """Start to watch, and have stacks written to a file."""
+    def arm(self, stacks: Path, record: Callable[[str], None] | None = None) -> None:
+        """Start to watch, have stacks written to a file, and `record` called with the reason of an end."""
+        self.record = record
         stacks.parent.mkdir(exist_ok=True)
         self.stacks = stacks
         if self.seconds:
@@ -69,6 +71,8 @@ class Watchdog:
             return
         where = f"; where every thread stood is in {self.stacks}" if self._dump(reason) else ""
         self.say(reason + where)
+        if self.record is not None:
+            self.record(reason)
         self.tell(reason)
         if not self._over.wait(grace):
             sys.stderr.flush()

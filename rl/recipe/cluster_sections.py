@@ -66,6 +66,22 @@ class Slurm(Section):
     """How long before the time limit the run is asked to save and stop."""
 
 
+# Options of sbatch that the batch script stands on.
+OWN_LINES = (
+    "array",
+    "nodes",
+    "ntasks",
+    "output",
+    "error",
+    "open-mode",
+    "requeue",
+    "no-requeue",
+    "signal",
+    "wrap",
+    "chdir",
+)
+
+
 class Cluster(Section):
     """Where and how wide the run runs. Nothing here changes what is computed, but for rounding and sampling."""
 
@@ -96,6 +112,9 @@ class Cluster(Section):
             raise ValueError("offload: weights are shared out, and can wait elsewhere, under zero: 3 alone")
         if self.slurm.gpu_type is not None and self.processes is None and not self.slurm.gpus:
             raise ValueError("slurm.gpu_type: of how many GPUs? write processes, or slurm.gpus")
+        own = [line for line in self.slurm.lines if line.removeprefix("--").partition("=")[0] in OWN_LINES]
+        if own:
+            raise ValueError(f"slurm.lines: {own[0]} is decided by rhythm; leave it out")
         if self.vllm.url is not None and self.vllm.mode != "server":
             raise ValueError("vllm.url: has no effect without vllm.mode: server; leave it out")
         return self

@@ -10,6 +10,8 @@ from rl.sizing.memory import Model, Parts, fused_head, generation, states
 from rl.sizing.pace import Load, phases
 from rl.sizing.trace import Traced
 
+# Of a weight whose Adam runs on the CPU: float32 and back over PCIe at 12 GB/s, 1e9 weights a second.
+SECONDS_ON_CPU = 8.0 / 12e9 + 1.0 / 1e9
 Way = tuple[Literal[0, 1, 2, 3], Literal["none", "optimizer", "all"]]
 WAYS: tuple[Way, ...] = ((0, "none"), (1, "none"), (2, "none"), (3, "none"), (2, "optimizer"), (3, "all"))
 
@@ -72,7 +74,7 @@ def plan_stage(
         parts = replace(parts, activations=activations, logits=logits)
         seconds = phases(model, load, gpu, zero, world, nodes)
         if offload != "none":  # Adam on the CPU, and its gradients and weights over PCIe
-            seconds["optimizer"] = model.trained / world * (4.0 / 12e9 + 1.0 / 1e9)
+            seconds["optimizer"] = model.trained / world * SECONDS_ON_CPU
         fits = parts.peak <= gpu.memory_gib * 2**30 * USABLE
         estimate = _deepspeed_says(model, zero, offload, nodes, processes)
         options.append(Option(zero, offload, parts, seconds, fits, estimate))
@@ -81,19 +83,19 @@ def plan_stage(
 
 def _load(recipe: Recipe, stage: Stage, prompt: int, at_once: int, world: int) -> Load:
     trainer, recomputes = stage.trainer, recipe.model.gradient_checkpointing
+    sequences = trainer.sequences // world
     if isinstance(trainer, Sft):
-        return Load(trainer.batch // world, 0, trainer.max_length, False, recomputes=recomputes, at_once=at_once)
+        return Load(sequences, 0, trainer.max_length, recomputes=recomputes, at_once=at_once)
     assert isinstance(trainer, Online)
-    vllm = recipe.cluster.vllm.mode != "off"
-    old = vllm or trainer.updates > 1 or trainer.num_iterations > 1 or isinstance(trainer, Ppo)
-    reference = _kl_weight(stage) > 0
+    steps = trainer.updates * trainer.num_iterations
+    old = steps > 1 or isinstance(trainer, Ppo) or recipe.cluster.vllm.mode != "off"
     return Load(
-        sequences=trainer.rollouts // world,
-        prompt=prompt,
-        completion=trainer.max_completion_length,
-        generated=True,
-        passes=float(trainer.num_iterations),
-        readings=int(old) + int(reference),
+        sequences,
+        prompt,
+        trainer.max_completion_length,
+        rollouts=trainer.rollouts // world,
+        share=1 / steps,
+        readings=int(old) + int(_kl_weight(stage) > 0),
         recomputes=recomputes,
         at_once=at_once,
     )
@@ -128,7 +130,7 @@ def _parts(
         weights=weights,
         gradients=gradients,
         optimizer=optimizer,
-        kv_cache=generation(model, load.sequences, load.tokens) if by_transformers else 0.0,
+        kv_cache=generation(model, load.rollouts, load.tokens) if by_transformers else 0.0,
         reference=reference,
         critic=critic,
         vllm=gpu.memory_gib * 2**30 * vllm.memory_share if online and vllm.mode == "colocate" else 0.0,

@@ -4,6 +4,7 @@ The first attempt's facts stand at the top of the file, those of later ones in t
 """
 
 import json
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +22,7 @@ def create(path: Path, run: str, environment: Mapping[str, Any] | None) -> None:
 
 def begin(path: Path, environment: Mapping[str, Any], last: Mapping[str, Any] | None) -> None:
     """Add an attempt; `last` is the row of metrics that the one before it ended with. Raises OSError, ValueError."""
-    known = _read(path)
+    known: dict[str, Any] = _read(path) if path.is_file() else {"id": secrets.token_hex(6)}  # lost, but the run is not
     before = _attempts(known)
     if before:
         before[-1].setdefault("ended", _ending("died", "", last))  # without a word

@@ -188,6 +188,7 @@ def _end_leftovers(folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     with slurm(Path(sys.argv[1]).resolve()) as running:
         print(f"export SLURM_CONF={running.folder}/slurm.conf", flush=True)
         signal.sigwait({signal.SIGINT, signal.SIGTERM})

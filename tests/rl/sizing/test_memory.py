@@ -60,10 +60,14 @@ def test_time_by_hand() -> None:
     flops = 3 * (2 * 1000 * 7 + 2 * 2 * 10 * 49)
     assert forward_flops(MODEL, 3, 7) == flops
     gpu = GPUS["h100"]
-    found = phases(MODEL, Load(3, 5, 2, generated=True, readings=1), gpu, 0, 1, 1)
+    found = phases(MODEL, Load(3, 5, 2, rollouts=6, share=0.5, readings=1), gpu, 0, 1, 1)
     assert found["training"] == pytest.approx(3 * flops / (989e12 * 0.4))
     assert found["readings"] == pytest.approx(flops / (989e12 * 0.4))
-    again = phases(MODEL, Load(3, 5, 2, generated=False, recomputes=True), gpu, 0, 1, 1)
+    again = phases(MODEL, Load(3, 5, 2, recomputes=True), gpu, 0, 1, 1)
+    assert found["communication"] == 0 and found["optimizer"] == pytest.approx(28 * 1000 / (3350e9 * 0.6))
+    ddp, third = (phases(MODEL, Load(4, 5, 2, at_once=2), gpu, zero, 4, 1)["communication"] for zero in (0, 3))
+    assert ddp == pytest.approx(2 * 0.75 * 1000 * 4 / 450e9)
+    assert third == pytest.approx(0.75 * (2 * 4000 + 2 * 1000 * 4) / 450e9)  # two micro-batches
     assert again["training"] == pytest.approx(4 * flops / (989e12 * 0.4)) and "generation" not in again
 
 

@@ -56,6 +56,6 @@ def test_too_many_in_a_row_end_training_with_the_weights_before(tmp_path: Path) 
 def test_zero_skips_as_well(tmp_path: Path, how: str, above: str) -> None:
     """Two real processes: both skip the same steps, of which one alone had a gradient that was none."""
     ranks = launched.run(tmp_path / "ranks", how, 2, "guarded.py", above)
-    for rank in ranks:
-        assert rank["changed"] == [True, False, True] and rank["skipped"] == 1
+    assert ranks[0]["changed"] == [True, False, True]  # where all weights are gathered
+    assert [rank["skipped"] for rank in ranks] == [1, 1]
     assert math.isnan(ranks[0]["norms"][1]) if above == "nan" else ranks[0]["norms"][1] > 1e3
