@@ -1,18 +1,20 @@
 """Checkpoints of a trainer, written atomically: beside their place, and sealed while the next step runs.
 
-Seams (transformers 5.17): _save_checkpoint, _get_output_dir, training_step.
+Seams (transformers 5.17): _save_checkpoint, _get_output_dir, _prepare_for_training, training_step.
 """
 
 import logging
+import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from torch import nn
-from torch.serialization import register_package
+from torch.serialization import register_package, safe_globals
 from transformers import Trainer
 from transformers.trainer import TRAINING_ARGS_NAME
 
@@ -35,6 +37,10 @@ class AtomicTrainer(Trainer):
     keep = 2
     _sealing: "Future[None] | None" = None
     _sealer: ThreadPoolExecutor | None = None
+
+    def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
+        with _only_tensors(self.is_deepspeed_enabled):
+            return super()._prepare_for_training(*args, **kwargs)
 
     def _save_own(self, folder: Path) -> None:
         """Write what a checkpoint has beside transformers' own files; every process calls it."""
@@ -95,6 +101,31 @@ class AtomicTrainer(Trainer):
         sealing, self._sealing = self._sealing, None
         if sealing is not None:
             sealing.result()
+
+
+@contextmanager
+def _only_tensors(of_deepspeed: bool) -> Iterator[None]:
+    """Have torch.load read tensors, numbers and names inside and call nothing, whatever its caller asks for.
+
+    Of DeepSpeed's own classes three are known: what a stage, a loss scale and a place in a shard are.
+    """
+    known: list[Any] = []
+    if of_deepspeed:
+        from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
+        from deepspeed.runtime.zero.config import ZeroStageEnum
+        from deepspeed.utils.tensor_fragment import fragment_address
+
+        known = [DynamicLossScaler, LossScaler, ZeroStageEnum, fragment_address]
+    before = os.environ.get(FORCE)
+    os.environ[FORCE] = "1"
+    try:
+        with safe_globals(known):
+            yield
+    finally:
+        os.environ.pop(FORCE) if before is None else os.environ.update({FORCE: before})
+
+
+FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 
 
 def _fault(step: int, error: Exception, folder: Path) -> CheckpointError:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from reference import small
 from reference.command import assert_same_run, rhythm
 
-from rl.checkpoints import DAMAGED, newest, step_of
+from rl.checkpoints import DAMAGED, SAVING, newest, seal, step_of
 from rl.telemetry.jsonl import read_rows
 
 
@@ -142,3 +143,33 @@ def test_a_lock_that_a_dead_run_left_is_no_lock(whole: Path, tmp_path: Path) -> 
     shutil.rmtree(path / "checkpoints" / "grpo" / "final")
     assert resume(path).returncode == 0
     assert_same_run(path, whole)
+
+
+class Hostile:
+    """A pickle that leaves a trace when it is loaded."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.trace,)
+
+
+@pytest.mark.parametrize(("zero", "file"), [(0, "optimizer.pt"), (2, "global_step*/*_optim_states.pt")])
+def test_nothing_in_a_strangers_checkpoint_is_called(tmp_path: Path, zero: int, file: str) -> None:
+    """Also not where its manifest agrees."""
+    path = small.train(tmp_path / "run", f"cluster.zero={zero}", "stages.grpo.trainer.steps=6")
+    shutil.rmtree(path / "checkpoints" / "grpo" / "final")
+    shutil.rmtree(path / "checkpoints" / "grpo" / "checkpoint-6")
+    before = path / "checkpoints" / "grpo" / "checkpoint-3"
+    (harmed,) = before.glob(file)
+    torch.save({"optimizer_state_dict": Hostile(tmp_path / "called")}, harmed)
+    (before / "manifest.json").unlink()
+    written = before.parent / SAVING / before.name
+    written.parent.mkdir(exist_ok=True)
+    seal(before.rename(written), {"step": 3, "processes": 1})
+    done = resume(path)
+    assert done.returncode == 1 and "Weights only load failed" in done.stderr, done.stderr
+    assert not (tmp_path / "called").exists()
+    torch.load(before / harmed.relative_to(before), weights_only=False)
+    assert (tmp_path / "called").exists()  # as it would have been

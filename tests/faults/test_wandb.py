@@ -1,5 +1,7 @@
 """A wandb that cannot be reached, or dies, costs a run nothing."""
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +23,29 @@ def test_wandb_out_of_reach(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "wandb failed and is off" in done.stdout or "wandb has not finished" in done.stdout
     assert len(read_rows(path / "metrics.jsonl")) == ALL
+
+
+def test_wandb_killed(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    words = small.words(path, "telemetry.wandb.mode=offline", "stages.grpo.trainer.steps=80")
+    process = start(*words, PYTHONPATH=str(small.TESTS))
+    killed: list[int] = []
+    while not killed and process.poll() is None:  # it starts beside the run
+        killed = [int(entry.name) for entry in Path("/proc").glob("[0-9]*") if _is_wandb_of(entry, process.pid)]
+    for number in killed:
+        os.kill(number, signal.SIGKILL)
+    out, _ = process.communicate(timeout=180)
+    assert killed and process.returncode == 0, out
+    assert len(read_rows(path / "metrics.jsonl")) == small.SFT_STEPS + 80
+
+
+def _is_wandb_of(entry: Path, run: int) -> bool:
+    """Say whether a process is the service that wandb started for a run."""
+    try:
+        words = (entry / "cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return words[0].endswith(b"wandb-core") and str(run).encode() in words
 
 
 SERVER = """
