@@ -31,6 +31,9 @@ from rl.trainers import Alarmed, Interrupt, Interrupted
 __all__ = ["Alarmed", "Interrupted", "RunFailed", "train"]
 
 
+ALONE = Place()
+
+
 class RunFailed(Exception):  # noqa: N818 - the error is its cause
     """Say that training failed; train.log holds the traceback."""
 
@@ -41,8 +44,8 @@ def train(
     *,
     resume: bool,
     console: Console,
-    place: Place,
-    early: EarlySignal,
+    place: Place = ALONE,
+    early: EarlySignal | None = None,
     requeued: bool = False,
 ) -> Path:
     """Run a recipe's stages in the run directory path, with all processes that were launched; return its report.
