@@ -21,7 +21,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(build, check=True, capture_output=True)
     (wheel,) = (folder / "dist").glob("rhythm_rl-*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    assert {"rl/shipped/recipes/quickstart.yaml", "rl/shipped/slurm/train.sbatch", "rl/report/page.html"} <= set(names)
+    assert {"rl/shipped/recipes/quickstart.yaml", "rl/shipped/slurm/train.sbatch.j2", "rl/report/page.html"} <= set(names)
     assert not [name for name in names if name.startswith(("tests", "runs", ".venv"))]
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder / "site", wheel]
     subprocess.run(install, check=True, capture_output=True)
