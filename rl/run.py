@@ -68,7 +68,7 @@ def train(
             _run_attempt(recipe, path, tokenizer, plans, run, company, progress, interrupt)
     except (Interrupted, Alarmed):
         raise
-    except BaseException:
+    except BaseException:  # passed on: only that the others need not come to the same end is noted
         together = False
         raise
     finally:

@@ -33,7 +33,7 @@ def watched(
             yield Company(group, watchdog, liveness)
         except (*calm, SystemExit):
             raise
-        except BaseException as error:
+        except BaseException as error:  # passed on, once the others have heard of it
             liveness.fail((str(error).strip().splitlines() or [type(error).__name__])[0])
             raise
 

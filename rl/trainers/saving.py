@@ -57,7 +57,7 @@ class AtomicTrainer(Trainer):
             super()._save_checkpoint(model, trial)
             self._save_own(written)
             (written / TRAINING_ARGS_NAME).unlink(missing_ok=True)  # a pickle that nobody reads
-        except Exception as error:
+        except Exception as error:  # safetensors, torch and DeepSpeed each have their own for a disk that is full
             if self.args.process_index == 0:
                 shutil.rmtree(beside, ignore_errors=True)
             raise _fault(step, error, beside.parent) from error
@@ -82,7 +82,7 @@ class AtomicTrainer(Trainer):
         """Train, and return once the last checkpoint is where it belongs."""
         try:
             output = super().train(*args, **kwargs)
-        except BaseException:
+        except BaseException:  # passed on
             if self._sealing is not None:
                 self._sealing.exception()  # it is awaited; what ended training is what must be said
             raise
