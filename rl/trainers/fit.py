@@ -21,7 +21,6 @@ from rl.trainers.grpo import GrpoTrainer
 from rl.trainers.guard import Guard, GuardedTrainer
 from rl.trainers.observer import Observer
 from rl.trainers.ppo import PpoConfig
-from rl.trainers.saving import AtomicTrainer
 from rl.trainers.token_credit import CreditSettings
 
 
@@ -123,7 +122,7 @@ def _config(config: type, schedule: Schedule, **settings: Any) -> Any:
         raise TrainerError(f"trl: TRL refuses these settings: {str(error).splitlines()[0]}") from None
 
 
-class _SftTrainer(AtomicTrainer, GuardedTrainer, SFTTrainer):  # pyright: ignore
+class _SftTrainer(GuardedTrainer, SFTTrainer):  # pyright: ignore
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Write none: TRL's would ask a wandb run that is offline for its address."""
 

@@ -1,21 +1,24 @@
 """Steps whose gradient is none are skipped and counted; too many in a row end the run with the weights before them.
 
-Seams (transformers 5.17): _get_grad_norm, which comes right before the optimizer's step. Seams (DeepSpeed 0.19):
-scaled_global_norm and _get_norm_groups of its ZeRO optimizers, which skip a step whose norm is no number; their
-`overflow`.
+Seams (transformers 5.17): _get_grad_norm, which comes right before the optimizer's step;
+_load_optimizer_and_scheduler. Seams (DeepSpeed 0.19): scaled_global_norm and _get_norm_groups of its ZeRO optimizers,
+which skip a step whose norm is no number; their `overflow`.
 """
 
+import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import Trainer
 
 from rl.trainers.alarms import Alarmed
+from rl.trainers.saving import AtomicTrainer
 
 SKIPPED = "optimizer/skipped/count"
+FILE = "guard.json"  # in a checkpoint
 
 
 class Guard:
@@ -50,6 +53,16 @@ class Guard:
         """Say whether more steps in a row were skipped than may be."""
         return self._in_a_row > self.skips
 
+    def state(self) -> dict[str, int]:
+        """Return what a checkpoint keeps."""
+        return {"total": self.total, "in_a_row": self._in_a_row}
+
+    def restore(self, state: Mapping[str, int]) -> None:
+        """Take up what state returned; whoever resumes a run that had skipped too many wants to see more of it."""
+        self.total, self._in_a_row = state["total"], state["in_a_row"]
+        if self.is_over:
+            self._in_a_row = 0
+
     def check(self) -> None:
         """Raise Alarmed where too many steps in a row were skipped."""
         if self.is_over:
@@ -60,7 +73,7 @@ class Guard:
             )
 
 
-class GuardedTrainer(Trainer):
+class GuardedTrainer(AtomicTrainer):
     """Skip a step whose gradient is bad: its gradients are dropped, and neither weights nor moments see it."""
 
     guard: Guard = Guard()
@@ -87,6 +100,16 @@ class GuardedTrainer(Trainer):
         if self.is_deepspeed_enabled and self.guard.skip_above:
             _limit_norms(self.model_wrapped.optimizer, self.guard)  # pyright: ignore
         return prepared
+
+    def _save_own(self, folder: Path) -> None:
+        super()._save_own(folder)
+        if self.args.process_index == 0:
+            (folder / FILE).write_text(json.dumps(self.guard.state()), encoding="utf-8")
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None:
+            self.guard.restore(json.loads((Path(checkpoint) / FILE).read_text(encoding="utf-8")))
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Add how many steps were skipped, from the first on."""

@@ -18,7 +18,6 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from rl.scoring import Scorer
 from rl.trainers.batch import Batch
 from rl.trainers.guard import GuardedTrainer
-from rl.trainers.saving import AtomicTrainer
 from rl.trainers.state import (
     load_batches,
     load_frozen,
@@ -30,7 +29,7 @@ from rl.trainers.state import (
 from rl.trainers.token_credit import TokenCredit
 
 
-class ResumableTrainer(AtomicTrainer, GuardedTrainer, GRPOTrainer):  # pyright: ignore
+class ResumableTrainer(GuardedTrainer, GRPOTrainer):  # pyright: ignore
     """Keep in checkpoints what TRL does not: its own count of steps, rollouts that wait, and what ours add to it."""
 
     args: GRPOConfig
@@ -59,6 +58,7 @@ class ResumableTrainer(AtomicTrainer, GuardedTrainer, GRPOTrainer):  # pyright: 
         """Write none: TRL's would ask a wandb run that is offline for its address."""
 
     def _save_own(self, folder: Path) -> None:
+        super()._save_own(folder)
         stem = folder / f"rhythm-rank{self.args.process_index}"
         fresh = self._step % self._generate_every == 0
         batches: list[Batch] = [] if fresh else self._buffered_inputs  # pyright: ignore

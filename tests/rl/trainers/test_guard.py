@@ -51,6 +51,23 @@ def test_too_many_in_a_row_end_training_with_the_weights_before(tmp_path: Path) 
     assert (tmp_path / "checkpoint-3" / "manifest.json").is_file()
 
 
+def test_a_resumed_run_counts_on(tmp_path: Path) -> None:
+    trainer = grpo.trainer(tmp_path, grpo.CREDIT, max_steps=6, save_strategy="steps", save_steps=3)
+    trainer.guard = Guard(skips=5)
+    spoil_losses(trainer, (2, 3, 5), math.nan)
+    trainer.train()
+    resumed = grpo.trainer(tmp_path, grpo.CREDIT, max_steps=6)
+    resumed.guard = Guard(skips=2)
+    spoil_losses(resumed, (4, 5), math.nan)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
+    assert resumed.state.global_step == 4 and resumed.guard.total == 3  # two before the checkpoint and one after
+    with pytest.raises(Alarmed, match="3 steps in a row"):
+        resumed.guard.check()
+    again = Guard(skips=2)
+    again.restore(resumed.guard.state())
+    assert again.total == 3 and not again.is_over
+
+
 @pytest.mark.parametrize("how", ["zero2", "zero3"])
 @pytest.mark.parametrize("above", ["nan", "large"])
 def test_zero_skips_as_well(tmp_path: Path, how: str, above: str) -> None:
