@@ -14,6 +14,7 @@ from rl.recipe.load import shipped
 from rl.recipe.sections import Recipe
 
 TEMPLATE = "train.sbatch.j2"
+SAVE_SECONDS = 60  # that training may take to end once its server has died
 
 
 def render(recipe: Recipe, slurm: Slurm, name: str, runs: Sequence[Path]) -> str:
@@ -60,6 +61,7 @@ def render(recipe: Recipe, slurm: Slurm, name: str, runs: Sequence[Path]) -> str
         port=cluster.vllm.port,
         startup_minutes=cluster.vllm.startup_minutes,
         attempts=slurm.attempts,
+        save_seconds=SAVE_SECONDS,
         signal_seconds=slurm.signal_seconds,
         rhythm="rhythm" if slurm.container else shlex.join([sys.executable, "-P", "-m", "rl"]),
     )

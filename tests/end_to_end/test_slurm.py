@@ -4,70 +4,27 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from reference import small
 from reference.command import assert_same_run, overrides, rhythm
-from reference.slurm import Slurm, missing, slurm
+from reference.slurm import Slurm, launch, log_of, wait_for_rows
 
 from rl import checkpoints
 from rl.telemetry.jsonl import read_rows
 
-pytestmark = pytest.mark.skipif(
-    bool(missing()) and not os.environ.get("RHYTHM_REQUIRE_SLURM"), reason=f"needs {', '.join(missing())}"
-)
-SFT_STEPS, STEPS = 3, 12
+SFT_STEPS, STEPS = small.SFT_STEPS, 12
 RECIPE = (
-    f"stages.sft.trainer.steps={SFT_STEPS}",
-    "stages.sft.data.size=64",
-    "stages.sft.trainer.batch=16",
-    "stages.sft.trainer.micro_batch=8",
+    *small.RECIPE,
     f"stages.grpo.trainer.steps={STEPS}",
-    "stages.grpo.trainer.prompts_per_step=4",
-    "stages.grpo.trainer.num_generations=4",
     "stages.grpo.trainer.micro_batch=4",
-    "stages.grpo.trainer.num_iterations=2",
-    "stages.grpo.trainer.max_completion_length=24",
-    "credit.horizon=[2, 20]",
     "rewards.parts={length_target: {}, answer: null, format: null}",
     "effort={kind: tokens, range: [4, 40]}",
-    "checkpoints.every=3",
-    "data.size=64",
-    "telemetry.wandb.mode=disabled",
     "telemetry.samples.every=1",
 )
 TWO_NODES = ("cluster.nodes=2", "cluster.processes=1")
 LONG = "stages.grpo.trainer.steps=100000"
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
-    with slurm(tmp_path_factory.mktemp("slurm")) as running:
-        yield running
-
-
-def launch(cluster: Slurm, path: Path, *changes: str) -> str:
-    """Launch the recipe and return the job's number."""
-    words = overrides(*RECIPE, *changes)
-    done = rhythm("launch", "quickstart", "--run-dir", path, *words, **cluster.environment)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads((path / "launch" / "launch.json").read_text(encoding="utf-8"))["job"]
-
-
-def log_of(path: Path, attempt: int = 1) -> str:
-    return (path / "logs" / f"attempt-{attempt}.log").read_text(encoding="utf-8")
-
-
-def wait_for_rows(cluster: Slurm, job: str, path: Path, count: int) -> None:
-    """Wait until a job's run has written count rows."""
-    deadline = time.monotonic() + 180
-    while len(read_rows(path / "metrics.jsonl")) < count:
-        assert time.monotonic() < deadline and cluster.state(job) in ("PENDING", "RUNNING"), (
-            cluster.job(job),
-            log_of(path),
-        )
-        time.sleep(0.05)
 
 
 def processes_of(path: Path) -> list[int]:
@@ -88,7 +45,7 @@ def processes_of(path: Path) -> list[int]:
 def whole(cluster: Slurm, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on two nodes under ZeRO-3 that nothing disturbed."""
     path = tmp_path_factory.mktemp("whole") / "a run's folder, with $(touch hostile)"
-    job = launch(cluster, path, *TWO_NODES, "cluster.zero=3")
+    job = launch(cluster, path, *RECIPE, *TWO_NODES, "cluster.zero=3")
     assert cluster.wait(job, "COMPLETED", "FAILED") == "COMPLETED", log_of(path)
     return path
 
@@ -107,7 +64,7 @@ def test_two_nodes_run_to_the_end(cluster: Slurm, whole: Path) -> None:
 
 def test_a_preempted_run_is_the_run_that_was_not(cluster: Slurm, whole: Path, tmp_path: Path) -> None:
     path = tmp_path / "run"
-    job = launch(cluster, path, *TWO_NODES, "cluster.zero=3")
+    job = launch(cluster, path, *RECIPE, *TWO_NODES, "cluster.zero=3")
     wait_for_rows(cluster, job, path, SFT_STEPS + 5)
     cluster.run("scontrol", "requeue", job)
     cluster.wait(job, "PENDING", "REQUEUED")
@@ -134,15 +91,12 @@ def test_an_array_of_seeds(cluster: Slurm, tmp_path: Path) -> None:
 
 def test_a_cancelled_run_leaves_a_checkpoint_to_go_on_from(cluster: Slurm, tmp_path: Path) -> None:
     path = tmp_path / "run"
-    job = launch(cluster, path, *TWO_NODES, "cluster.zero=2", LONG, "checkpoints.every=1000")
+    job = launch(cluster, path, *RECIPE, *TWO_NODES, "cluster.zero=2", LONG, "checkpoints.every=1000")
     wait_for_rows(cluster, job, path, SFT_STEPS + 2)
     said = rhythm("cancel", path, **cluster.environment)
     assert said.returncode == 0 and "rhythm launch --resume" in said.stdout
     cluster.wait(job, "CANCELLED")
-    deadline = time.monotonic() + 60
-    while not cluster.idle():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    cluster.wait_until_idle()
     saved = checkpoints.newest(path / "checkpoints" / "grpo", print)
     rows = read_rows(path / "metrics.jsonl")
     assert saved is not None and checkpoints.step_of(saved) == rows[-1]["step"]
@@ -151,21 +105,19 @@ def test_a_cancelled_run_leaves_a_checkpoint_to_go_on_from(cluster: Slurm, tmp_p
 
 def test_a_dead_process_frees_both_nodes(cluster: Slurm, tmp_path: Path) -> None:
     path = tmp_path / "run"
-    job = launch(cluster, path, *TWO_NODES, LONG, "cluster.slurm.attempts=1")
+    job = launch(cluster, path, *RECIPE, *TWO_NODES, LONG, "cluster.slurm.attempts=1")
     wait_for_rows(cluster, job, path, SFT_STEPS + 2)
     os.kill(processes_of(path)[1], signal.SIGKILL)
     died = time.monotonic()
     assert cluster.wait(job, "FAILED", seconds=30) == "FAILED"
-    while not cluster.idle():
-        assert time.monotonic() - died < 30
-        time.sleep(0.05)
+    cluster.wait_until_idle(30 - (time.monotonic() - died))
     print(f"freed after {time.monotonic() - died:.1f} s")
 
 
 def test_a_run_that_outlives_its_time_limit_is_requeued_and_ends(cluster: Slurm, tmp_path: Path) -> None:
     path = tmp_path / "run"
     changes = ("stages.grpo.trainer.steps=60", "cluster.slurm.time=1", "cluster.slurm.signal_seconds=30")
-    job = launch(cluster, path, *changes)
+    job = launch(cluster, path, *RECIPE, *changes)
     deadline = time.monotonic() + 240
     while not (path / "logs" / "attempt-2.log").is_file():
         assert time.monotonic() < deadline, log_of(path)

@@ -1,8 +1,9 @@
 """A real Slurm on this machine: one controller and two nodes of two cores, with munge, in a folder of its own.
 
-python tests/reference/slurm.py FOLDER      # start one by hand: prints what to export, and stops it at Ctrl-C
+PYTHONPATH=tests python -m reference.slurm FOLDER   # start one by hand: prints what to export; Ctrl-C stops it
 """
 
+import json
 import os
 import shutil
 import signal
@@ -14,6 +15,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from reference.command import overrides, rhythm
+
+from rl.telemetry.jsonl import read_rows
 
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "scontrol")
 KILL_WAIT = 10
@@ -66,7 +71,8 @@ class Slurm:
     def environment(self) -> dict[str, str]:
         """Return what a command of Slurm needs to find it."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
-        return {**inherited, "SLURM_CONF": str(self.folder / "slurm.conf")}
+        tests = str(Path(__file__).resolve().parents[1])  # where recipes' own rewards are
+        return {**inherited, "SLURM_CONF": str(self.folder / "slurm.conf"), "PYTHONPATH": tests}
 
     def run(self, *words: str | Path) -> str:
         """Run a command of Slurm and return what it says."""
@@ -93,9 +99,12 @@ class Slurm:
             time.sleep(0.1)
         return state
 
-    def idle(self) -> bool:
-        """Say whether no node works on anything."""
-        return set(self.run("sinfo", "-h", "-o", "%T").split()) == {"idle"}
+    def wait_until_idle(self, seconds: float = 30.0) -> None:
+        """Wait until no node works on anything."""
+        deadline = time.monotonic() + seconds
+        while (states := set(self.run("sinfo", "-h", "-o", "%T").split())) != {"idle"}:
+            assert time.monotonic() < deadline, states
+            time.sleep(0.05)
 
 
 @contextmanager
@@ -185,6 +194,27 @@ def _end_leftovers(folder: Path) -> None:
                 os.kill(int(entry.name), signal.SIGKILL)
             except ProcessLookupError:
                 continue
+
+
+def launch(cluster: Slurm, path: Path, *changes: str) -> str:
+    """Launch the quickstart with changes in path, and return the job's number."""
+    done = rhythm("launch", "quickstart", "--run-dir", path, *overrides(*changes), **cluster.environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads((path / "launch" / "launch.json").read_text(encoding="utf-8"))["job"]
+
+
+def log_of(path: Path, attempt: int = 1) -> str:
+    """Return what an attempt of a run has said so far."""
+    return (path / "logs" / f"attempt-{attempt}.log").read_text(encoding="utf-8")
+
+
+def wait_for_rows(cluster: Slurm, job: str, path: Path, count: int) -> None:
+    """Wait until a job's run has written count rows."""
+    deadline = time.monotonic() + 180
+    while len(read_rows(path / "metrics.jsonl")) < count:
+        alive = cluster.state(job) in ("PENDING", "RUNNING")
+        assert time.monotonic() < deadline and alive, (cluster.job(job), log_of(path))
+        time.sleep(0.05)
 
 
 if __name__ == "__main__":
