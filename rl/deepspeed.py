@@ -1,8 +1,6 @@
-"""DeepSpeed's settings as a function of what a recipe says, so that nobody keeps JSON files of them."""
+"""DeepSpeed's settings as a function of what a run is, so that nobody keeps JSON files of them."""
 
 from typing import Any, Literal
-
-from rl.recipe.sections import Recipe, Stage
 
 Offload = Literal["none", "optimizer", "all"]
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -54,20 +52,3 @@ def zero_settings(
         "steps_per_print": 1 << 62,
         "wall_clock_breakdown": False,
     }
-
-
-def zero_settings_of(recipe: Recipe, stage: Stage, world: int) -> dict[str, Any] | None:
-    """Return the settings for a recipe's stage of `world` processes; None where it wants no ZeRO."""
-    cluster, trainer = recipe.cluster, stage.trainer
-    if cluster.zero == 0:
-        return None
-    micro_batch, accumulation = trainer.share(world)
-    return zero_settings(
-        cluster.zero,
-        offload=cluster.offload,
-        precision=cluster.precision,
-        micro_batch=micro_batch,
-        accumulation=accumulation,
-        world=world,
-        max_grad_norm=trainer.max_grad_norm,
-    )

@@ -1,7 +1,8 @@
 """The composition root: recipe -> data -> rollouts -> rewards -> credit -> loss -> telemetry -> report."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from rl.recipe import dump
 from rl.recipe.checks import world_faults
 from rl.recipe.sections import Recipe
 from rl.report import write_report
-from rl.settings import patience_hours
+from rl.settings import check_installed, patience_hours
 from rl.stages import Session, run_stages
 from rl.telemetry.environment import describe
 from rl.telemetry.logs import log_to, quiet_libraries
@@ -47,8 +48,8 @@ def train(
     place: Place = ALONE,
     early: EarlySignal | None = None,
     requeued: bool = False,
-) -> Path:
-    """Run a recipe's stages in the run directory path, with all processes that were launched; return its report.
+) -> None:
+    """Run a recipe's stages in the run directory path, with all processes that were launched, and write its report.
 
     Raises RunError, ModelError, DataError and TrainerError before anything is written; Interrupted where a signal
     stopped the run, Alarmed where an alarm of the recipe did, and RunFailed where training failed.
@@ -57,28 +58,37 @@ def train(
     progress = ProgressDisplay(console)
     group = join(place, patience_hours(recipe), deepspeed=recipe.cluster.zero > 0)
     path = group.broadcast(path)
-    run: RunDirectory | None = None
-    together = True  # whether all processes end alike, and can wait for each other
     try:
         with watched(group, recipe.guard.step_minutes * 60, progress.say, (Interrupted, Alarmed)) as company:
             tokenizer, plans = _prepare(recipe, path, resume, console, group)
             run = group.on_main_alone(partial(_open, recipe, path, resume, requeued, group))
-            _check_shared(path, group)
-            interrupt = Interrupt(group.any, speaks=place.is_main, early=early)
-            _run_attempt(recipe, path, tokenizer, plans, run, company, progress, interrupt)
+            with _ending(run, company, progress):
+                _check_shared(path, group)
+                interrupt = Interrupt(group.any, speaks=place.is_main, early=early)
+                _run_attempt(recipe, path, tokenizer, plans, run, company, progress, interrupt)
+    finally:
+        group.leave()
+
+
+@contextmanager
+def _ending(run: RunDirectory | None, company: Company, progress: ProgressDisplay) -> Iterator[None]:
+    """Close the run and write its report; where all processes come to the same end, they leave together."""
+    together = True
+    try:
+        yield
     except (Interrupted, Alarmed):
         raise
-    except BaseException:  # passed on: only that the others need not come to the same end is noted
+    except BaseException as error:  # passed on, once the others have heard of it
         together = False
+        company.fail(error)
         raise
     finally:
         if run is not None:
             run.close()
-            _write_report(path, progress)
+            _write_report(run.path, progress)
         if together:
-            group.wait()  # a launcher may end the others once one has left
-        group.leave()
-    return path / "report.html"
+            company.group.wait()  # a launcher may end the others once one has left
+            company.group.leave()
 
 
 def _prepare(
@@ -89,6 +99,7 @@ def _prepare(
         group.on_main(partial(check_new, path))
     for path_of_fault, fault in world_faults(recipe, group.place.world):
         raise RunError(".".join(map(str, path_of_fault)) + f": {fault}")
+    check_installed(recipe)
     models.check_source(recipe.model.name)
     models.check_attention(recipe.model.attention)
     if recipe.model.name == models.TINY:  # too small to share: on a busy machine threads would wait for each other

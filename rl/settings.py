@@ -13,7 +13,7 @@ from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.sft_config import SFTConfig
 
 from rl import credit as credit_rules
-from rl.deepspeed import zero_settings_of
+from rl.deepspeed import zero_settings
 from rl.recipe.credit_sections import (
     Anchor,
     Attentive,
@@ -84,19 +84,36 @@ def trl_config(recipe: Recipe, stage: Stage, folder: Path, world: int = 1) -> SF
 
 
 def deepspeed_settings(recipe: Recipe, stage: Stage, world: int) -> dict[str, Any] | None:
-    """Return DeepSpeed's settings for a stage of `world` processes; None without ZeRO. Raises TrainerError."""
-    if recipe.cluster.zero and find_spec("deepspeed") is None:
-        raise TrainerError("DeepSpeed is not installed here (cluster.zero); pip install 'rhythm-rl[cluster]'")
-    return zero_settings_of(recipe, stage, world)
+    """Return DeepSpeed's settings for a stage of `world` processes; None without ZeRO."""
+    cluster, trainer = recipe.cluster, stage.trainer
+    if cluster.zero == 0:
+        return None
+    micro_batch, accumulation = trainer.share(world)
+    return zero_settings(
+        cluster.zero,
+        offload=cluster.offload,
+        precision=cluster.precision,
+        micro_batch=micro_batch,
+        accumulation=accumulation,
+        world=world,
+        max_grad_norm=trainer.max_grad_norm,
+    )
+
+
+def check_installed(recipe: Recipe) -> None:
+    """Raise TrainerError where what the cluster section asks for is not installed here."""
+    cluster = recipe.cluster
+    if cluster.zero and find_spec("deepspeed") is None:
+        raise TrainerError("cluster.zero: DeepSpeed is not installed here; pip install 'rhythm-rl[cluster]'")
+    if cluster.vllm.mode != "off" and find_spec("vllm") is None:
+        raise TrainerError("cluster.vllm.mode: vLLM is not installed here; pip install 'rhythm-rl[vllm]'")
 
 
 def vllm_fields(recipe: Recipe) -> dict[str, Any]:
-    """Return what TRL is told of vLLM. Raises TrainerError where it is not installed."""
+    """Return what TRL is told of vLLM."""
     vllm = recipe.cluster.vllm
     if vllm.mode == "off":
         return {}
-    if find_spec("vllm") is None:
-        raise TrainerError("vLLM is not installed here (cluster.vllm.mode); pip install 'rhythm-rl[vllm]'")
     fields = {"use_vllm": True, "vllm_mode": vllm.mode, "vllm_server_timeout": vllm.startup_minutes * 60.0}
     if vllm.mode == "server":
         return {**fields, "vllm_server_base_url": vllm.url or os.environ.get(SERVER) or f"http://127.0.0.1:{vllm.port}"}

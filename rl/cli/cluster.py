@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rl.cli.app import Overlays, Overrides, fail
+from rl.cli.app import FAULT, Overlays, Overrides, fail
 
 if TYPE_CHECKING:
     from rl.recipe import Recipe
@@ -30,7 +30,9 @@ def launch(
     run_dir: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of the run, or of the array; by default in runs/.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Submit the run in --run-dir again, to go on.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Submit the run in --run-dir, or what is left of an array, again.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the script; write and submit nothing.")] = False,
 ) -> None:
     """Submit RECIPE to Slurm: as one job, or with several recipes or --array as an array of jobs.
@@ -38,15 +40,16 @@ def launch(
     What it asks for is cluster.slurm, with your own defaults (account, partition) from ~/.config/rhythm/slurm.yaml. The
     recipe is taken as it is now; what is changed in its file later changes no job.
     """
-    from rl.launch.launch import prepare, read_seeds, submit
+    from rl.launch.launch import prepare, read_seeds, runs_for, submit
 
     if resume:
-        recipes, folder = _recipe_of(names, array, overlays, overrides or [], run_dir), run_dir
+        runs, folder = _runs_of(names, array, overlays, overrides or [], run_dir)
     else:
-        recipes, folder = _recipes(names, overrides or [], overlays or []), run_dir
-    assert recipes
-    folder = folder or Path("runs") / f"{recipes[0].name.replace(' ', '-')}-{datetime.now():%Y%m%d-%H%M%S}"
-    job = prepare(recipes, read_seeds(array) if array is not None else [], folder)
+        recipes = _recipes(names, overrides or [], overlays or [])
+        name = f"{recipes[0].name.replace(' ', '-')}-{datetime.now():%Y%m%d-%H%M%S}"
+        folder = run_dir or Path("runs") / name
+        runs = runs_for(recipes, read_seeds(array) if array is not None else [], folder)
+    job = prepare(runs, folder)
     if dry_run:
         typer.echo(job.script, nl=False)
         typer.echo(f"# submitted by: {shlex.join(job.command)}")
@@ -64,26 +67,34 @@ def _recipes(names: list[str] | None, overrides: list[str], overlays: list[str])
     return [load(name, overrides, overlays) for name in names]
 
 
-def _recipe_of(
+def _runs_of(
     names: list[str] | None, array: str | None, overlays: list[str] | None, overrides: list[str], run_dir: Path | None
-) -> "list[Recipe]":
-    """Return the recipe of a run that is submitted again, which may ask Slurm for something else."""
+) -> "tuple[dict[Path, Recipe], Path]":
+    """Return the runs that are submitted again, which may ask Slurm for something else, and their folder."""
     from rl.launch.launch import RECORD, read_record
     from rl.launch.slurm import look_up
+    from rl.launch.status import runs_of
     from rl.recipe import resolve
-    from rl.telemetry.record import LAUNCH, read_recipe
+    from rl.telemetry.attempts import has_finished
+    from rl.telemetry.record import LAUNCH, is_written, read_recipe
 
     if run_dir is None or names or array or overlays:
-        fail("--resume takes the run in --run-dir as it is: leave RECIPE, --array and --with out")
+        fail("--resume takes what is in --run-dir as it is: leave RECIPE, --array and --with out")
     if any(not text.strip().startswith("cluster.slurm.") for text in overrides):
         fail("--resume goes on with the run's own recipe; --set can change cluster.slurm alone")
-    recipe = resolve(read_recipe(run_dir), str(run_dir / "recipe.json"), overrides)
-    if (run_dir / LAUNCH / RECORD).is_file():
-        job = read_record(run_dir)["job"]
-        state = look_up(job)
+    runs = {}
+    for path in runs_of(run_dir):
+        runs[path] = resolve(read_recipe(path), str(path / "recipe.json"), overrides)
+        job = read_record(path)["job"] if (path / LAUNCH / RECORD).is_file() else None
+        state = look_up(job) if job else None
         if state is not None and not state.is_over:
-            fail(f"{run_dir}: its job {job} is {state.state.lower()}; rhythm cancel it first, or wait for it")
-    return [recipe]
+            fail(f"{path}: its job {job} is {state.state.lower()}; rhythm cancel it first, or wait for it")
+        if is_written(path):
+            fail(f"{path}: another process is writing this run; wait for it or stop it")
+    left = {path: recipe for path, recipe in runs.items() if not has_finished(path / "environment.json")}
+    if not left:
+        fail(f"{run_dir}: has finished; there is nothing to go on with")
+    return left, run_dir
 
 
 def status(
@@ -92,9 +103,17 @@ def status(
     """Say how RUN stands: its job, its stages, its attempts."""
     from rl.launch.status import lines_of, look_at, runs_of
 
+    unread = False
     for path in runs_of(run_dir):
-        state = look_at(path)
+        try:
+            state = look_at(path)
+        except ValueError as error:  # of one run of an array; the others stand as they do
+            typer.echo(f"rhythm: {error}", err=True)
+            unread = True
+            continue
         typer.echo(json.dumps(asdict(state), default=str) if as_json else "\n".join(lines_of(state)))
+    if unread:
+        raise typer.Exit(FAULT)
 
 
 def cancel(run_dir: RunFolder) -> None:
@@ -103,6 +122,8 @@ def cancel(run_dir: RunFolder) -> None:
     from rl.launch.launch import read_record
 
     job = read_record(run_dir)["job"]
+    if job is None:
+        fail(f"{run_dir}: was not submitted; there is nothing to cancel")
     state = slurm.look_up(job)
     if state is None or state.is_over:
         typer.echo(f"job {job} is over")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rl.cli.app import Overlays, Overrides, RecipeName, fail
+from rl.cli.app import Overlays, Overrides, RecipeName, fail, patient_console
 
 if TYPE_CHECKING:
     from rl.recipe import Recipe
@@ -34,7 +34,6 @@ def check(
 
 
 def _print_deepspeed(recipe: "Recipe") -> None:
-    from rl.deepspeed import zero_settings_of
     from rl.recipe.checks import world_faults
 
     if recipe.cluster.zero == 0:
@@ -42,7 +41,10 @@ def _print_deepspeed(recipe: "Recipe") -> None:
     world = recipe.cluster.world or recipe.cluster.nodes
     for path, reason in world_faults(recipe, world):
         fail(".".join(map(str, path)) + f": {reason}")
-    typer.echo(json.dumps({stage.name: zero_settings_of(recipe, stage, world) for stage in recipe.stages}, indent=2))
+    with patient_console().status("loading"):
+        from rl.settings import deepspeed_settings
+    settings = {stage.name: deepspeed_settings(recipe, stage, world) for stage in recipe.stages}
+    typer.echo(json.dumps(settings, indent=2))
 
 
 def recipes() -> None:

@@ -84,19 +84,20 @@ def _show(one: "StagePlan", gpu: "Gpu") -> None:
     from rich.table import Table
 
     shown = [part for part in PARTS if any(getattr(option.parts, part) for option in one.options)]
-    table = Table(box=None, pad_edge=False, header_style="bold", title_justify="left", title_style="bold")
-    table.title = (
-        f"\nstage {one.stage}: {one.micro_batch} sequences of {one.load.tokens} tokens at once, "
-        f"{one.accumulation} times a step on each GPU"
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    times = "once" if one.accumulation == 1 else f"{one.accumulation} times"
+    typer.echo(
+        f"\nstage {one.stage}: each GPU takes {one.micro_batch} sequences of {one.load.tokens} tokens at once, "
+        f"{times} a step"
     )
-    columns = ["zero", "offload", *(part.replace("_", " ") for part in shown), "peak GiB", "fits", "s a step"]
+    unit, bytes_of_unit = ("GiB", 2**30) if max(option.parts.peak for option in one.options) > 2**29 else ("MiB", 2**20)
+    columns = ["zero", "offload", *(part.replace("_", " ") for part in shown), f"peak {unit}", "fits", "s a step"]
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index < 2 else "right", no_wrap=True)
     for option in one.options:
-        parts = option.parts.gib()
-        figures = [_gib(parts[part]) for part in shown]
+        figures = [_size(getattr(option.parts, part) / bytes_of_unit) for part in (*shown, "peak")]
         mark = "->" if option is one.advice else "  "
-        row = [f"{mark} {option.zero}", option.offload, *figures, _gib(option.parts.peak / 2**30)]
+        row = [f"{mark} {option.zero}", option.offload, *figures]
         table.add_row(*row, "yes" if option.fits else "no", _seconds(option.step_seconds))
     Console(width=140).print(table, highlight=False)
     typer.echo(_advice(one, gpu))
@@ -106,8 +107,8 @@ def _seconds(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.2f}" if value >= 0.01 else "< 0.01"
 
 
-def _gib(value: float) -> str:
-    return f"{value:.2f}" if value < 10 else f"{value:.0f}"
+def _size(value: float) -> str:
+    return f"{value:.0f}" if value >= 10 else f"{value:.2f}" if value >= 0.01 or not value else "< 0.01"
 
 
 def _advice(one: "StagePlan", gpu: "Gpu") -> str:
@@ -128,7 +129,7 @@ def _advice(one: "StagePlan", gpu: "Gpu") -> str:
     )
     phases = ", ".join(f"{phase} {seconds:.2g} s" for phase, seconds in best.seconds.items() if seconds >= 0.005)
     return (
-        f"take {words}: {best.parts.peak / 2**30:.3g} of {gpu.memory_gib:g} GiB; a step is {phases or 'milliseconds'}"
+        f"take {words}: {best.parts.peak / 2**30:.2g} of {gpu.memory_gib:g} GiB; a step is {phases or 'milliseconds'}"
     )
 
 

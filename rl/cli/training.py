@@ -1,5 +1,6 @@
 """The command that trains."""
 
+import contextlib
 import os
 import shlex
 import sys
@@ -12,6 +13,9 @@ import typer
 from rl.cli.app import ALARMED, FAILED, INTERRUPTED, Overlays, Overrides, fail, patient_console
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from rl.processes.early import EarlySignal
     from rl.processes.place import Place
     from rl.recipe import Recipe
 
@@ -46,6 +50,10 @@ def train(
             console.print(line, highlight=False, markup=False, soft_wrap=True)
         return
     place = find_place()
+    console.quiet = not place.is_main
+    if resume and name is None and _has_finished(path):
+        _say_report("the run has finished; report", path, console)
+        return
     unheeded = leave_settings_of_accelerate()
     if unheeded and place.is_main:
         typer.echo(f"rhythm: {', '.join(unheeded)} of accelerate has no effect; the recipe's cluster decides", err=True)
@@ -53,22 +61,37 @@ def train(
         raise typer.Exit(_start_processes(recipe, path))
     if recipe.cluster.world not in (None, place.world):
         fail(f"cluster: {recipe.cluster.world} processes are wanted, but {place.world} were launched; make them equal")
-    console.quiet = not place.is_main
+    _run(recipe, path, resume, console, place, early)
+
+
+def _run(recipe: "Recipe", path: Path, resume: bool, console: "Console", place: "Place", early: "EarlySignal") -> None:
+    """Train as the process that this is, and leave with the exit code of what ended it."""
     if place.world > 1:
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # DDP warns every process of parameters that it looks for
     with console.status("loading"):
-        from rl.run import Alarmed, Interrupted, RunFailed
-        from rl.run import train as run
+        from rl.run import Alarmed, Interrupted, RunFailed, train
     requeued = int(os.environ.get("SLURM_RESTART_COUNT") or 0) > 0
     try:
-        report = run(recipe, path, resume=resume, console=console, place=place, early=early, requeued=requeued)
+        train(recipe, path, resume=resume, console=console, place=place, early=early, requeued=requeued)
     except (Interrupted, KeyboardInterrupt) as stop:
         _say_how_to_go_on(path, str(stop) or "Ctrl-C", INTERRUPTED, place)
     except Alarmed as alarm:
         _say_how_to_go_on(path, str(alarm), ALARMED, place)
     except RunFailed as failure:
         _say_how_to_go_on(path, f"failed: {failure}", FAILED, place)
-    console.print(f"report: {report}", highlight=False, markup=False, soft_wrap=True)
+    _say_report("report", path, console)
+
+
+def _say_report(words: str, path: Path, console: "Console") -> None:
+    console.print(f"{words}: {path / 'report.html'}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _has_finished(path: Path) -> bool:
+    from rl.telemetry.attempts import has_finished
+
+    with contextlib.suppress(OSError, ValueError):  # what is wrong with it is said where it is taken up
+        return has_finished(path / "environment.json")
+    return False
 
 
 def _start_processes(recipe: "Recipe", path: Path) -> int:
@@ -110,6 +133,7 @@ def _recipe_to_train(
 def plan_lines(recipe: "Recipe", path: Path) -> list[str]:
     """Return what a run of the recipe would do, a line a stage."""
     lines = [f"run directory: {path}", f"model: {recipe.model.name}, {recipe.model.dtype}, seed {recipe.seed}"]
+    lines.append(f"cluster: {_cluster_words(recipe)}")
     for stage in recipe.stages:
         trainer = stage.trainer
         source, credit = stage.data or recipe.data, stage.credit or recipe.credit
@@ -122,6 +146,21 @@ def plan_lines(recipe: "Recipe", path: Path) -> list[str]:
             f"data {source.kind}{extra}"
         )
     return lines
+
+
+def _cluster_words(recipe: "Recipe") -> str:
+    cluster = recipe.cluster
+    nodes, processes = cluster.nodes, cluster.processes
+    each = (
+        "as many processes as are launched"
+        if processes is None
+        else f"{processes} process{'es'[: 2 * (processes > 1)]}"
+    )
+    words = [f"{nodes} nodes of {each}" if nodes > 1 else each, f"ZeRO-{cluster.zero}" if cluster.zero else "no ZeRO"]
+    words += [f"offload {cluster.offload}"] if cluster.offload != "none" else []
+    words += [f"passes in {cluster.precision}"]
+    words += [f"vLLM {cluster.vllm.mode}"] if cluster.vllm.mode != "off" else []
+    return ", ".join(words)
 
 
 def _say_how_to_go_on(path: Path, reason: str, code: int, place: "Place") -> NoReturn:

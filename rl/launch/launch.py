@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from rl.recipe.checks import world_faults
 from rl.recipe.faults import Fault, RecipeError
 from rl.recipe.sections import Recipe
 from rl.telemetry.jsonl import write_atomically
-from rl.telemetry.record import LAUNCH, STOPPED, RunDirectory
+from rl.telemetry.record import LAUNCH, STOPPED, RunDirectory, check_new
 
 SCRIPT, RECORD = "train.sbatch", "launch.json"
 
@@ -32,17 +32,33 @@ class Launch:
     options: list[str]
 
     @property
+    def is_array(self) -> bool:
+        """Say whether the folder holds runs, and is none itself."""
+        return list(self.runs) != [self.folder]
+
+    @property
     def command(self) -> list[str]:
         """Return what submits the job."""
         return ["sbatch", *self.options, str((self.folder / LAUNCH / SCRIPT).absolute())]
 
 
-def prepare(recipes: Sequence[Recipe], seeds: Sequence[int], folder: Path) -> Launch:
-    """Return a job of every recipe with every seed (none: its own), in folder, or each in a folder of its own in it.
+def runs_for(recipes: Sequence[Recipe], seeds: Sequence[int], folder: Path) -> dict[Path, Recipe]:
+    """Return a run of every recipe with every seed (none: its own): in folder, or each in a folder of its own in it.
 
-    Raises LaunchError where the recipes ask for different machines, and RecipeError where a step cannot be shared out.
+    Raises LaunchError where two would have the same name.
     """
-    all_runs = [recipe.model_copy(update={"seed": seed}) for recipe in recipes for seed in (seeds or [recipe.seed])]
+    runs = [recipe.model_copy(update={"seed": seed}) for recipe in recipes for seed in (seeds or [recipe.seed])]
+    if len(runs) == 1:
+        return {folder: runs[0]}
+    return {folder / name: run for name, run in zip(_names(runs), runs, strict=True)}
+
+
+def prepare(runs: Mapping[Path, Recipe], folder: Path) -> Launch:
+    """Return a job of all runs, which are in folder, or are folder itself.
+
+    Raises LaunchError where they ask for different machines, and RecipeError where a step cannot be shared out.
+    """
+    all_runs = list(runs.values())
     first = all_runs[0]
     clusters = {json.dumps(dump(one)["cluster"], sort_keys=True): one.name for one in all_runs}
     if len(clusters) > 1:
@@ -57,11 +73,10 @@ def prepare(recipes: Sequence[Recipe], seeds: Sequence[int], folder: Path) -> La
     ]
     if faults:
         raise RecipeError(faults)
-    paths = [folder] if len(all_runs) == 1 else [folder / name for name in _names(all_runs)]
-    script = render(first, section, folder.name, paths)
-    output = "slurm-%A-%a.log" if len(paths) > 1 else "slurm-%j.log"
+    script = render(first, section, folder.name, list(runs))
+    output = "slurm-%A-%a.log" if len(runs) > 1 else "slurm-%j.log"
     options = [f"--output={str(folder.absolute() / LAUNCH).replace('%', '%%')}/{output}"]
-    return Launch(folder, dict(zip(paths, all_runs, strict=True)), script, options)
+    return Launch(folder, dict(runs), script, options)
 
 
 def _names(recipes: Sequence[Recipe]) -> list[str]:
@@ -73,13 +88,13 @@ def _names(recipes: Sequence[Recipe]) -> list[str]:
 
 
 def submit(launch: Launch, resume: bool = False) -> str:
-    """Make the runs, write the script beside them, submit it, and return the job's number.
+    """Make the runs, unless they are there, write the script beside them, submit it, and return the job's number.
 
     Raises LaunchError, after which runs that were made stand ready to be launched again.
     """
-    for path, recipe in launch.runs.items():
-        if not resume:
-            RunDirectory.prepare(path, dump(recipe))
+    if not resume:
+        _make(launch)
+    for path in launch.runs:
         (path / "logs").mkdir(exist_ok=True)
         (path / LAUNCH / STOPPED).unlink(missing_ok=True)
     beside = launch.folder / LAUNCH
@@ -88,14 +103,24 @@ def submit(launch: Launch, resume: bool = False) -> str:
     try:
         job = slurm.submit((beside / SCRIPT).absolute(), launch.options)
     except LaunchError as error:
-        again = [f"rhythm launch --resume --run-dir {shlex.quote(str(path))}" for path in launch.runs]
-        raise LaunchError("\n".join([f"sbatch: {error}", "once that is mended, go on with", *again])) from None
+        again = f"rhythm launch --resume --run-dir {shlex.quote(str(launch.folder))}"
+        raise LaunchError(f"sbatch: {error}\nonce that is mended, go on with\n  {again}") from None
     for index, path in enumerate(launch.runs):
         record = {"job": job if len(launch.runs) == 1 else f"{job}_{index}", "script": str(beside / SCRIPT)}
         _write_record(path, record)
-    if len(launch.runs) > 1:
-        _write_record(launch.folder, {"job": job, "runs": [path.name for path in launch.runs]})
+    if launch.is_array:
+        _write_record(launch.folder, {**read_record(launch.folder), "job": job})
     return job
+
+
+def _make(launch: Launch) -> None:
+    """Make the runs, all or none of them. Raises RunError."""
+    for path in launch.runs:
+        check_new(path)
+    for path, recipe in launch.runs.items():
+        RunDirectory.prepare(path, dump(recipe))
+    if launch.is_array:
+        _write_record(launch.folder, {"job": None, "runs": [path.name for path in launch.runs]})
 
 
 def _write_record(path: Path, record: dict[str, Any]) -> None:
@@ -108,7 +133,7 @@ def read_record(path: Path) -> dict[str, Any]:
     """Return what was written down when a run, or an array of runs, was launched. Raises LaunchError for any other."""
     try:
         record = json.loads((path / LAUNCH / RECORD).read_text(encoding="utf-8"))
-        if not isinstance(record["job"], str):
+        if not isinstance(record["job"], str | None):
             raise TypeError
     except FileNotFoundError:
         raise LaunchError(f"{path}: was not launched through Slurm (no {LAUNCH}/{RECORD})") from None
@@ -126,6 +151,8 @@ def read_seeds(text: str) -> list[int]:
             raise LaunchError(f"--array {text!r}: should name seeds such as 0-2 or 0,1,7")
         if max(len(first), len(last)) > len(str(MOST_SEED)) or int(last or first) > MOST_SEED:
             raise LaunchError(f"--array {text!r}: seeds are below {MOST_SEED + 1}")
+        if int(last or first) < int(first):
+            raise LaunchError(f"--array {text!r}: {part.strip()} names none; write the lower seed first")
         seeds += range(int(first), min(int(last or first), int(first) + MOST_SEEDS) + 1)
     if len(set(seeds)) < len(seeds) or not seeds or len(seeds) > MOST_SEEDS:
         raise LaunchError(f"--array {text!r}: should name each seed once, and at most {MOST_SEEDS} of them")

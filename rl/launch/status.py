@@ -34,13 +34,14 @@ class StageState:
 
 @dataclass(frozen=True)
 class RunState:
-    """Hold how a run stands. `silent_seconds` is how long ago it wrote its last row."""
+    """Hold how a run stands. `job_fault` says why Slurm was not asked; `silent_seconds` ago it wrote its last row."""
 
     path: Path
     stages: list[StageState]
     attempts: list[Mapping[str, Any]] = field(default_factory=list)
     job: str | None = None
     job_state: JobState | None = None
+    job_fault: str = ""
     silent_seconds: float | None = None
 
     @property
@@ -72,12 +73,18 @@ def look_at(path: Path) -> RunState:
             )
         )
     job = read_record(path)["job"] if (path / LAUNCH / RECORD).is_file() else None
+    job_state, job_fault = None, ""
+    try:
+        job_state = slurm.look_up(job) if job else None
+    except LaunchError as error:  # the run itself can be read without Slurm
+        job_fault = str(error)
     return RunState(
         path=path,
         stages=stages,
         attempts=_attempts(path),
         job=job,
-        job_state=slurm.look_up(job) if job else None,
+        job_state=job_state,
+        job_fault=job_fault,
         silent_seconds=time.time() - (path / "metrics.jsonl").stat().st_mtime if rows else None,
     )
 
@@ -101,7 +108,7 @@ def lines_of(state: RunState) -> list[str]:
     """Return how a run stands in words, a line a fact."""
     lines = [f"run directory: {state.path}"]
     if state.job:
-        lines.append(f"job {state.job}: {_job_words(state.job_state)}")
+        lines.append(f"job {state.job}: {state.job_fault or _job_words(state.job_state)}")
     lines += [_stage_words(stage) for stage in state.stages]
     lines += [f"attempt {number}: {_attempt_words(one)}" for number, one in enumerate(state.attempts, 1)]
     if state.silent_seconds is not None and not state.is_done:

@@ -15,6 +15,10 @@ class Company:
     def __init__(self, group: Group, watchdog: Watchdog, liveness: Liveness) -> None:
         self.group, self.watchdog, self._liveness = group, watchdog, liveness
 
+    def fail(self, error: BaseException) -> None:
+        """Tell the other processes that this one ends, and why."""
+        self._liveness.fail((str(error).strip().splitlines() or [type(error).__name__])[0])
+
     def loss(self) -> str | None:
         """Return which process was lost and why, where that is what an error came from; None where it is not."""
         return self._liveness.wait_for_loss()
@@ -29,12 +33,13 @@ def watched(
     watchdog = Watchdog(seconds, say=say, tell=liveness.fail)
     liveness.on_loss = watchdog.end
     with watchdog, liveness:
+        company = Company(group, watchdog, liveness)
         try:
-            yield Company(group, watchdog, liveness)
+            yield company
         except (*calm, SystemExit):
             raise
         except BaseException as error:  # passed on, once the others have heard of it
-            liveness.fail((str(error).strip().splitlines() or [type(error).__name__])[0])
+            company.fail(error)
             raise
 
 

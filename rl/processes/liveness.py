@@ -53,9 +53,10 @@ class Liveness:
                 peer.shutdown(socket.SHUT_WR)
 
     def fail(self, reason: str) -> None:
-        """Tell the others why this process ends."""
-        self._leaving.set()
-        self._send({"failed": reason})
+        """Tell the others why this process ends: the first reason is the one that they hear."""
+        if not self._leaving.is_set():
+            self._leaving.set()
+            self._send({"failed": reason})
 
     def wait_for_loss(self) -> str | None:
         """Return why a process was lost; an error that its loss causes may be here before the news of it."""

@@ -4,6 +4,7 @@ A signal is handed on to all processes, which then have as long as their step ta
 themselves (see liveness); whoever does not is killed.
 """
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -17,6 +18,8 @@ from rl.processes.place import free_port
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 GRACE_SECONDS = 25.0  # for the others, once a process has failed
 POLL_SECONDS = 0.1
+PARENT = "RHYTHM_PARENT"  # the process that spawned this one
+PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 
 
 def spawn(words: Sequence[str], count: int) -> int:
@@ -34,9 +37,10 @@ def spawn(words: Sequence[str], count: int) -> int:
     before = {number: signal.signal(number, hand_on) for number in SIGNALS}
     try:
         for rank in range(count):
-            environment = os.environ | common | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+            environment = os.environ | common | {"RANK": str(rank), "LOCAL_RANK": str(rank), PARENT: str(os.getpid())}
             # Sessions of their own: Ctrl-C comes from here alone, and once.
-            children.append(subprocess.Popen(command, env=environment, start_new_session=True))
+            child = subprocess.Popen(command, env=environment, start_new_session=True)
+            children.append(child)
         return _wait(children)
     finally:
         for child in children:
@@ -45,6 +49,15 @@ def spawn(words: Sequence[str], count: int) -> int:
                 child.wait()
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def end_with_parent() -> None:
+    """Have Linux ask this process to stop, and save, once the one that spawned it is gone, if one has."""
+    parent = os.environ.pop(PARENT, None)
+    if parent is not None and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if str(os.getppid()) != parent:  # it was gone before
+            raise SystemExit(128 + signal.SIGTERM)
 
 
 def _wait(children: Sequence[subprocess.Popen[bytes]]) -> int:

@@ -46,11 +46,11 @@ def check_parts(tree: Mapping[str, Any]) -> list[Fault]:
 
 def world_faults(recipe: Recipe, world: int) -> Iterator[Fault]:
     """Yield which stages' steps cannot be shared out over `world` processes."""
-    for index, stage in enumerate(recipe.stages):
+    for stage in recipe.stages:
         try:
             stage.trainer.share(world)
         except ValueError as error:
-            yield ["stages", index, "trainer", "micro_batch"], f"{error}; choose numbers that divide"
+            yield ["stages", stage.name, "trainer", "micro_batch"], f"{error} (cluster); choose numbers that divide"
 
 
 def _section(section: type[Section], value: object) -> Section | None:

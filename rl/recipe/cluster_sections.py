@@ -4,11 +4,32 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from rl.recipe.section import Positive, Section
+from rl.recipe.section import Positive, Section, matching
 
 # One word for Slurm: no space, quote or control character, and nothing that a shell would read.
 Text = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) is int else value)]  # 60 is "60"
-Word = Annotated[Text, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.,:+@/=-]*$", max_length=200)]
+Word = Annotated[
+    Text, matching(r"\w[\w.,:+@/=-]{0,199}", "one word of letters, digits and . , : + @ / = - _, as Slurm knows it")
+]
+Line = Annotated[
+    str,
+    matching(r"--[a-z][a-z-]*(=[^\x00-\x1f\x7f]{1,300})?", "an option of sbatch in one line, such as --exclude=node7"),
+]
+
+
+TIME = r"(?:(?P<days>\d{1,4})-(?P<of_day>\d\d?(?::\d\d){0,2})|(?P<plain>\d{1,6}(?::\d\d){0,2}))"
+Time = Annotated[Text, matching(TIME, "minutes, hours:minutes:seconds or days-hours, such as 8:00:00 or 1-12")]
+
+
+def seconds_of(time: str) -> int:
+    """Return the seconds of a time limit as Slurm reads it: 90 and 90:00 are minutes, 1-12 a day and 12 hours."""
+    days, dash, rest = time.rpartition("-")
+    parts = [int(part) for part in rest.split(":")]
+    if dash:
+        hours, minutes, seconds = [*parts, 0, 0][:3]
+        return int(days) * 86400 + hours * 3600 + minutes * 60 + seconds
+    hours, minutes, seconds = parts if len(parts) == 3 else [0, *parts, 0][:3]
+    return hours * 3600 + minutes * 60 + seconds
 
 
 class Vllm(Section):
@@ -42,7 +63,7 @@ class Slurm(Section):
     """Account that the time is charged to."""
     qos: Word | None = None
     """Quality of service."""
-    time: Annotated[Text, Field(pattern=r"^(\d+|\d+:\d\d|\d+:\d\d:\d\d|\d+-\d+(:\d\d(:\d\d)?)?)$")] | None = None
+    time: Time | None = None
     """Time limit of one attempt: minutes, hours:minutes:seconds or days-hours, such as 8:00:00 or 1-12."""
     gpus: Annotated[int, Field(ge=0)] | None = None
     """GPUs of a node; by default none, or with gpu_type one for each process."""
@@ -50,7 +71,7 @@ class Slurm(Section):
     """Type of the GPUs, such as h200."""
     cpus: Positive | None = None
     """CPU cores of a process."""
-    memory: Annotated[Text, Field(pattern=r"^\d+[KMGT]?$")] | None = None
+    memory: Annotated[Text, matching(r"\d+[KMGT]?", "a number with K, M, G or T, such as 500G")] | None = None
     """Memory of a node, such as 500G; 0 takes all of it."""
     container: Annotated[str, Field(min_length=1, max_length=500)] | None = None
     """Container image for pyxis (`srun --container-image`)."""
@@ -58,12 +79,21 @@ class Slurm(Section):
     """Folders that the container sees, as HOST:CONTAINER; that of the run is always one."""
     setup: list[Annotated[str, Field(min_length=1, max_length=1000)]] = []
     """Shell lines before the run starts, such as `module load cuda`. They are yours, and run as they are."""
-    lines: list[Annotated[str, Field(pattern=r"^--[a-z][a-z-]*(=[^\x00-\x1f\x7f]+)?$", max_length=300)]] = []
+    lines: list[Line] = []
     """Further options of sbatch, such as --exclude=node7; each becomes an #SBATCH line."""
     attempts: Positive = 10
     """Most attempts of one job: it is requeued at its time limit, when it is preempted, and after a crash."""
     signal_seconds: Annotated[int, Field(ge=10)] = 120
     """How long before the time limit the run is asked to save and stop."""
+
+    @model_validator(mode="after")
+    def _is_asked_in_time(self) -> "Slurm":
+        if self.time is not None and 0 < seconds_of(self.time) <= self.signal_seconds:
+            raise ValueError(
+                f"signal_seconds: {self.signal_seconds} seconds before the end of {self.time} is before the start; "
+                "lower it, or give more time"
+            )
+        return self
 
 
 # Options of sbatch that the batch script stands on.

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from rewards import Combination, Role
-from rl.recipe.section import Positive, Section
+from rl.recipe.section import Positive, Section, matching
 
 
 class Part(Section):
@@ -128,7 +128,7 @@ class EndpointMonitor(Section):
     """Address of the API, such as http://localhost:8000/v1; no credentials in it."""
     model: Annotated[str, Field(min_length=1)]
     """Name of the judge there."""
-    key_variable: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")] | None = None
+    key_variable: Annotated[str, matching(r"[A-Za-z_]\w*", "the name of a variable")] | None = None
     """Environment variable that holds the key, which is read from nowhere else and written nowhere; null: no key."""
     timeout_seconds: Annotated[float, Field(gt=0)] = 60.0
     """Longest wait for one answer."""

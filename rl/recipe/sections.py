@@ -8,7 +8,7 @@ from rl.recipe.cluster_sections import Cluster, Guard
 from rl.recipe.credit_sections import Coupled, Credit
 from rl.recipe.data_sections import Data, ReasoningGym
 from rl.recipe.reward_sections import AnyEffort, AnyMonitor, Rewards
-from rl.recipe.section import Positive, Section
+from rl.recipe.section import Positive, Section, matching
 from rl.recipe.trainer_sections import AnyTrainer, Grpo, Sft
 
 
@@ -66,7 +66,7 @@ class Alarms(Section):
 class Stage(Section):
     """One training stage; it starts from the policy that the stage before it ended with."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+    name: Annotated[str, matching(r"[a-z0-9][a-z0-9_-]*", "lower-case letters, digits, - and _")]
     """Name of the stage: its folder in checkpoints/ and its `stage` in metrics.jsonl."""
     trainer: AnyTrainer
     data: Data | None = None
@@ -151,7 +151,9 @@ QUICKSTART_GRPO = Stage(
 class Recipe(Section):
     """A whole run. `Recipe()` equals recipes/quickstart.yaml."""
 
-    name: Annotated[str, Field(pattern=r"^\w[\w .+=-]{0,79}$")] = "quickstart"
+    name: Annotated[str, matching(r"(?u:\w[\w .+=-]{0,79})", "at most 80 letters, digits, spaces and . + = - _")] = (
+        "quickstart"
+    )
     """Name of the recipe, shown in reports and on wandb."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of weights, data and sampling."""

@@ -12,6 +12,7 @@ from rl.sizing.trace import Traced
 
 # Of a weight whose Adam runs on the CPU: float32 and back over PCIe at 12 GB/s, 1e9 weights a second.
 SECONDS_ON_CPU = 8.0 / 12e9 + 1.0 / 1e9
+NEAR = 1.05  # times the fastest step: estimates are no finer
 Way = tuple[Literal[0, 1, 2, 3], Literal["none", "optimizer", "all"]]
 WAYS: tuple[Way, ...] = ((0, "none"), (1, "none"), (2, "none"), (3, "none"), (2, "optimizer"), (3, "all"))
 
@@ -35,7 +36,7 @@ class Option:
 
 @dataclass(frozen=True)
 class StagePlan:
-    """Hold a stage's options, and which of them to take: the fastest that fits, None where none does."""
+    """Hold a stage's options, and which of them to take."""
 
     stage: str
     micro_batch: int
@@ -45,8 +46,10 @@ class StagePlan:
 
     @property
     def advice(self) -> Option | None:
-        """Return the fastest option that fits."""
-        return min((option for option in self.options if option.fits), key=lambda one: one.step_seconds, default=None)
+        """Return the first option that fits and is within NEAR of the fastest one: they go from plain to involved."""
+        fitting = [option for option in self.options if option.fits]
+        fastest = min((option.step_seconds for option in fitting), default=0.0)
+        return next((option for option in fitting if option.step_seconds <= NEAR * fastest), None)
 
 
 def plan_stage(

@@ -44,6 +44,11 @@ def read(path: Path) -> list[dict[str, Any]]:
     return _attempts(_read(path))
 
 
+def has_finished(path: Path) -> bool:
+    """Say whether the last attempt ended with the run. Raises OSError, ValueError."""
+    return any((one.get("ended") or {}).get("how") == "finished" for one in read(path)[-1:])
+
+
 def reason_to_stop(path: Path) -> str | None:
     """Say why an attempt like those before makes no sense: the last two crashed behind the same step."""
     ended = [attempt["ended"] for attempt in read(path) if "ended" in attempt][-2:]

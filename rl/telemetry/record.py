@@ -28,11 +28,7 @@ class RunDirectory:
     def __init__(self, path: Path, lock_seconds: float = 0.0) -> None:
         self.path = path
         self._lock = _lock(path, lock_seconds)
-        self.recipe = path / "recipe.json"
         self.environment = path / "environment.json"
-        self.checkpoints = path / "checkpoints"
-        self.log = path / "train.log"
-        self.logs = path / "logs"
         self.metrics = JsonLines(path / "metrics.jsonl")
         self.samples = JsonLines(path / "samples.jsonl")
         self.heads = JsonLines(path / "heads.jsonl")
@@ -114,14 +110,6 @@ class RunDirectory:
         """Return the run's own name among all runs, the same in every attempt."""
         return json.loads(self.environment.read_text(encoding="utf-8"))["id"]
 
-    def stage_folder(self, stage: str) -> Path:
-        """Return where a stage's checkpoints and its final policy are."""
-        return self.checkpoints / stage
-
-    def final_policy(self, stage: str) -> Path:
-        """Return where a stage's policy is once the stage has ended; the folder appears whole."""
-        return self.stage_folder(stage) / "final"
-
     def rewind(self, stages_done: Sequence[str], stage: str | None, step: int) -> None:
         """Drop rows that a resumed run writes again: those of stage after step, and of stages not begun."""
 
@@ -144,6 +132,17 @@ class RunDirectory:
 
 LAUNCH, STOPPED = "launch", "stopped"  # a job's own files, and among them the word to make no further attempt
 LOCK_SECONDS = 90.0  # how long an attempt before this one may take to end
+
+
+def is_written(path: Path) -> bool:
+    """Say whether a process of this machine, or of another that shares its locks, is writing the run now."""
+    try:
+        _lock(path, 0.0).close()
+    except OSError:
+        return False
+    except RunError:
+        return True
+    return False
 
 
 def _lock(path: Path, seconds: float) -> IO[str]:

@@ -106,6 +106,19 @@ def test_two_processes_stop_together_and_go_on(alone: Path, tmp_path: Path) -> N
     assert all(ours[name].equal(theirs[name]) for name in theirs)
 
 
+def test_processes_whose_parent_is_gone_save_and_end(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    changes = (*RECIPE, "cluster.processes=2", "stages.ppo.trainer.steps=1000", "checkpoints.every=1000")
+    process = start("train", "quickstart-ppo", "--run-dir", path, *overrides(*changes))
+    wait_for_rows(path / "metrics.jsonl", 21, process)
+    process.kill()
+    process.communicate(timeout=60)  # until the last of them has closed what it prints to
+    rows = read_rows(path / "metrics.jsonl")
+    assert (path / f"checkpoints/ppo/checkpoint-{rows[-1]['step']}/manifest.json").is_file()
+    ended = json.loads((path / "environment.json").read_text(encoding="utf-8"))["ended"]
+    assert ended["how"] == "interrupted" and "SIGTERM in step" in ended["reason"]
+
+
 def test_what_a_launcher_gets_wrong_is_said(tmp_path: Path) -> None:
     words = ["train", "quickstart", "--run-dir", tmp_path / "run", *overrides(*SHORT)]
     two_nodes = rhythm(*words, "--set", "cluster.nodes=2", "--set", "cluster.processes=1")

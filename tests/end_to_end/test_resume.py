@@ -109,7 +109,10 @@ def test_a_run_that_lacks_only_its_export_trains_no_further(whole: Path, tmp_pat
 
 def test_a_finished_run_resumes_to_nothing(whole: Path) -> None:
     before = (whole / "metrics.jsonl").read_bytes()
+    attempts = (whole / "environment.json").read_bytes()
     done = rhythm("train", "--resume", "--run-dir", whole)
+    assert "the run has finished; report: " in done.stdout
+    assert (whole / "environment.json").read_bytes() == attempts
     assert done.returncode == 0, done.stdout + done.stderr
     assert (whole / "metrics.jsonl").read_bytes() == before
 

@@ -27,6 +27,10 @@ TWO_NODES = ("cluster.nodes=2", "cluster.processes=1")
 LONG = "stages.grpo.trainer.steps=100000"
 
 
+def job_of(path: Path) -> str:
+    return json.loads((path / "launch" / "launch.json").read_text(encoding="utf-8"))["job"]
+
+
 def processes_of(path: Path) -> list[int]:
     """Return the training processes of a run, by rank."""
     found = {}
@@ -80,13 +84,22 @@ def test_an_array_of_seeds(cluster: Slurm, tmp_path: Path) -> None:
     done = rhythm("launch", "quickstart", "--array", "0-2", "--run-dir", folder, *words, **cluster.environment)
     assert done.returncode == 0, done.stderr
     runs = [folder / f"quickstart-seed{seed}" for seed in range(3)]
+    cluster.wait(job_of(runs[0]), "RUNNING")
+    assert rhythm("cancel", folder, **cluster.environment).returncode == 0
     for run in runs:
-        job = json.loads((run / "launch" / "launch.json").read_text(encoding="utf-8"))["job"]
+        cluster.wait(job_of(run), "CANCELLED", "COMPLETED")
+    cluster.wait_until_idle()
+    resume = ("launch", "--resume", "--run-dir", folder)
+    assert "run" in rhythm(*resume, **cluster.environment).stdout
+    for run in runs:
+        job = job_of(run)
         assert cluster.wait(job, "COMPLETED", "FAILED") == "COMPLETED", log_of(run)
     losses = {read_rows(run / "metrics.jsonl")[0]["optimizer/loss/mean"] for run in runs}
     assert len(losses) == 3
     said = rhythm("status", folder, **cluster.environment)
     assert said.stdout.count("stage grpo: done, 2 steps") == 3
+    again = rhythm(*resume, **cluster.environment)
+    assert again.returncode == 2 and "has finished" in again.stderr
 
 
 def test_a_cancelled_run_leaves_a_checkpoint_to_go_on_from(cluster: Slurm, tmp_path: Path) -> None:
@@ -115,6 +128,7 @@ def test_a_dead_process_frees_both_nodes(cluster: Slurm, tmp_path: Path) -> None
 
 
 def test_a_run_that_outlives_its_time_limit_is_requeued_and_ends(cluster: Slurm, tmp_path: Path) -> None:
+    """Slurm may send its signal up to a minute before it is due."""
     path = tmp_path / "run"
     changes = ("stages.grpo.trainer.steps=60", "cluster.slurm.time=1", "cluster.slurm.signal_seconds=30")
     job = launch(cluster, path, *RECIPE, *changes)
@@ -122,6 +136,6 @@ def test_a_run_that_outlives_its_time_limit_is_requeued_and_ends(cluster: Slurm,
     while not (path / "logs" / "attempt-2.log").is_file():
         assert time.monotonic() < deadline, log_of(path)
         time.sleep(0.1)
-    assert "stopped (SIGUSR1 in step" in log_of(path)
+    assert "stopped (SIGUSR1 " in log_of(path)
     assert cluster.wait(job, "COMPLETED", "FAILED", "TIMEOUT") == "COMPLETED", log_of(path, 2)
     assert read_rows(path / "metrics.jsonl")[-1]["step"] == 60

@@ -2,8 +2,9 @@
 
 import pytest
 
-from rl.deepspeed import Offload, zero_settings, zero_settings_of
+from rl.deepspeed import Offload, zero_settings
 from rl.recipe import load
+from rl.settings import deepspeed_settings
 
 
 @pytest.mark.parametrize("stage", [1, 2, 3])
@@ -31,7 +32,7 @@ def test_every_stage_is_what_deepspeed_takes(stage: int, offload: Offload) -> No
 
 def test_a_recipe_says_how_a_step_is_shared() -> None:
     recipe = load("quickstart", ["cluster.zero=2", "cluster.processes=4"])
-    sft, grpo = (zero_settings_of(recipe, stage, 4) for stage in recipe.stages)
+    sft, grpo = (deepspeed_settings(recipe, stage, 4) for stage in recipe.stages)
     assert sft is not None and (sft["train_micro_batch_size_per_gpu"], sft["train_batch_size"]) == (8, 32)
     assert grpo is not None and (grpo["train_micro_batch_size_per_gpu"], grpo["train_batch_size"]) == (16, 64)
-    assert zero_settings_of(load("quickstart"), recipe.stages[0], 1) is None
+    assert deepspeed_settings(load("quickstart"), recipe.stages[0], 1) is None

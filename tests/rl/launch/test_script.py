@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rl.launch.defaults import VARIABLE, with_defaults
-from rl.launch.launch import prepare, read_seeds
+from rl.launch.launch import Launch, prepare, read_seeds, runs_for
 from rl.launch.script import render
 from rl.launch.slurm import LaunchError
 from rl.recipe import load
@@ -27,6 +27,10 @@ HOSTILE = [
     "%j",
     "--x",
 ]
+
+
+def job_of(recipes: list, seeds: list[int], folder: Path) -> Launch:
+    return prepare(runs_for(recipes, seeds, folder), folder)
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -74,7 +78,7 @@ def test_what_sbatch_would_read_otherwise_is_refused(setting: str) -> None:
 def test_what_a_recipe_asks_for_is_asked_of_slurm(tmp_path: Path) -> None:
     changes = ["cluster.nodes=2", "cluster.processes=4", "cluster.slurm.gpus=4", "cluster.slurm.gpu_type=h200"]
     changes += ["cluster.slurm.time=90", "cluster.slurm.cpus=8", "cluster.slurm.lines=['--exclude=n7']"]
-    script = prepare([load("quickstart", changes)], [], tmp_path / "run").script
+    script = job_of([load("quickstart", changes)], [], tmp_path / "run").script
     for line in ("--nodes=2", "--ntasks-per-node=4", "--gpus-per-node=h200:4", "--time=90", "--cpus-per-task=8"):
         assert f"#SBATCH {line}\n" in script
     assert "#SBATCH --exclude=n7\n" in script and "#SBATCH --array" not in script
@@ -84,7 +88,7 @@ def test_what_a_recipe_asks_for_is_asked_of_slurm(tmp_path: Path) -> None:
 
 def test_a_server_of_vllm_has_nodes_of_its_own(tmp_path: Path) -> None:
     changes = ["cluster.nodes=2", "cluster.processes=4", "cluster.vllm={mode: server, nodes: 1, memory_share: 0.9}"]
-    script = prepare([load("quickstart", changes)], [], tmp_path / "run").script
+    script = job_of([load("quickstart", changes)], [], tmp_path / "run").script
     assert "#SBATCH --nodes=3\n" in script and "vllm serve tiny --host 0.0.0.0 --port 8000" in script
     assert "RHYTHM_VLLM_URL" in script and 'wait -n "$server" "$trainer"' in script
     done = subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True, check=False)
@@ -92,17 +96,17 @@ def test_a_server_of_vllm_has_nodes_of_its_own(tmp_path: Path) -> None:
 
 
 def test_an_array_has_a_folder_for_every_run(tmp_path: Path) -> None:
-    job = prepare([load("quickstart"), load("quickstart-ppo")], [0, 1], tmp_path / "runs")
+    job = job_of([load("quickstart"), load("quickstart-ppo")], [0, 1], tmp_path / "runs")
     names = [path.name for path in job.runs]
     assert names == ["quickstart-seed0", "quickstart-seed1", "quickstart-ppo-seed0", "quickstart-ppo-seed1"]
     assert [recipe.seed for recipe in job.runs.values()] == [0, 1, 0, 1]
     assert "#SBATCH --array=0-3\n" in job.script
     with pytest.raises(LaunchError, match="would be two runs"):
-        prepare([load("quickstart"), load("quickstart")], [], tmp_path / "runs")
+        job_of([load("quickstart"), load("quickstart")], [], tmp_path / "runs")
     with pytest.raises(LaunchError, match="different machines"):
-        prepare([load("quickstart"), load("quickstart-ppo", ["cluster.nodes=2"])], [], tmp_path / "runs")
+        job_of([load("quickstart"), load("quickstart-ppo", ["cluster.nodes=2"])], [], tmp_path / "runs")
     with pytest.raises(RecipeError, match="cannot be shared by 3 processes"):
-        prepare([load("quickstart", ["cluster.slurm.gpus=3"])], [], tmp_path / "runs")
+        job_of([load("quickstart", ["cluster.slurm.gpus=3"])], [], tmp_path / "runs")
 
 
 @pytest.mark.parametrize(("text", "seeds"), [("0-2", [0, 1, 2]), ("7", [7]), ("0, 5,1-2", [0, 5, 1, 2])])

@@ -1,0 +1,72 @@
+"""Meet the other processes, watch over each other, and come to an end of a kind.
+
+RANK=... WORLD_SIZE=... python tests/reference/together.py agree|part|die|fail|fault
+"""
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from rl.processes.group import Group, join
+from rl.processes.liveness import Liveness
+from rl.processes.place import find_place
+
+SECONDS = 30.0  # that any of it may take
+
+
+def lost(reason: str) -> None:
+    print(f"lost: {reason}", flush=True)
+    os._exit(7)
+
+
+def agree(group: Group) -> None:
+    """Exchange values; what the main process says is what all have."""
+    rank, main = group.place.rank, group.place.is_main
+    assert group.broadcast(f"from {rank}") == "from 0"
+    assert group.gather(rank**2) == [0, 1, 4]
+    assert group.any(rank == 2) and not group.any(False)
+    assert group.on_main(lambda: f"made by {rank}") == "made by 0"
+    assert group.on_main_alone(lambda: rank) == (0 if main else None)
+    print("agreed")
+
+
+def fault(group: Group) -> None:
+    """Find what the user got wrong, in the main process."""
+
+    def find() -> None:
+        raise ValueError("the path is wrong")
+
+    try:
+        group.on_main(find)
+    except ValueError as error:
+        print(error)
+
+
+def main(how: str) -> None:
+    group = join(find_place(), hours=0.1)
+    if how in ("agree", "fault"):
+        {"agree": agree, "fault": fault}[how](group)
+        group.leave()
+        return
+    liveness = Liveness(group)
+    liveness.on_loss = lost
+    with liveness:
+        group.wait()
+        if group.place.rank == 1:
+            if how == "die":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if how == "fail":
+                liveness.fail("no memory")
+                sys.exit(1)
+        elif how in ("die", "fail"):
+            threading.Event().wait(SECONDS)
+            sys.exit("nobody noticed")
+    print("parted")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
