@@ -43,7 +43,7 @@ def rhythm(*words: str | Path, cwd: Path | None = None, **environment: str) -> s
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1800,
         check=False,
     )
 
