@@ -63,11 +63,10 @@ def end_with_parent() -> None:
 def _wait(children: Sequence[subprocess.Popen[bytes]]) -> int:
     """Wait until all have ended, or for a while after one has failed, and return the first failure's exit code."""
     failed, deadline = 0, float("inf")
-    while any(child.poll() is None for child in children) and time.monotonic() < deadline:
+    while True:
+        codes = [child.poll() for child in children]
+        if not failed and (failed := next((code for code in codes if code), 0)):
+            deadline = time.monotonic() + GRACE_SECONDS
+        if None not in codes or time.monotonic() >= deadline:
+            return failed if failed >= 0 else 128 - failed
         time.sleep(POLL_SECONDS)
-        if not failed:
-            failed = next((code for child in children if (code := child.poll())), 0)
-            deadline = time.monotonic() + GRACE_SECONDS if failed else deadline
-    if not failed:
-        failed = next((code for child in children if (code := child.poll())), 0)
-    return failed if failed >= 0 else 128 - failed

@@ -10,7 +10,7 @@ from rl.launch.launch import Launch, prepare, read_seeds, runs_for
 from rl.launch.script import render
 from rl.launch.slurm import LaunchError
 from rl.recipe import load
-from rl.recipe.cluster_sections import Slurm
+from rl.recipe.cluster_sections import Slurm, seconds_of
 from rl.recipe.faults import RecipeError
 
 HOSTILE = [
@@ -73,6 +73,21 @@ def test_a_hostile_folder_stays_a_name(tmp_path: Path, name: str) -> None:
 def test_what_sbatch_would_read_otherwise_is_refused(setting: str) -> None:
     with pytest.raises(RecipeError, match=r"cluster\.slurm"):
         load("quickstart", [f"cluster.slurm.{setting}"])
+
+
+@pytest.mark.parametrize(
+    ("time", "seconds"),
+    [("0", 0), ("90", 5400), ("90:30", 5430), ("8:00:00", 28800), ("1-12", 129600), ("2-01:30", 178200)],
+)
+def test_time_is_read_as_slurm_reads_it(time: str, seconds: int) -> None:
+    assert seconds_of(time) == seconds
+    assert Slurm(time=time, signal_seconds=10).time == time
+
+
+def test_a_run_is_asked_to_stop_after_it_began() -> None:
+    assert load("quickstart", ["cluster.slurm.time=3"]).cluster.slurm.time == "3"
+    with pytest.raises(RecipeError, match="120 seconds before the end of 2 is before the start"):
+        load("quickstart", ["cluster.slurm.time=2"])
 
 
 def test_what_a_recipe_asks_for_is_asked_of_slurm(tmp_path: Path) -> None:
