@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from rl.endings import first_line
+
 MANIFEST = "manifest.json"
 SAVING = ".saving"
 DAMAGED = ".damaged"
@@ -93,7 +95,7 @@ def rotate(folder: Path, keep: int) -> None:
 
 def reason_of(error: BaseException, folder: Path) -> str:
     """Say why writing into folder failed, in words that tell a full disk from any other error."""
-    text = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    text = first_line(error)
     number = getattr(error, "errno", None)
     full = number == 28 or "No space left" in str(error) or "os error 28" in str(error)
     left = free_bytes(folder)

@@ -20,6 +20,7 @@ from transformers.utils.import_utils import is_flash_attn_2_available
 
 from rl import tiny
 from rl.critic import CRITIC, Critic
+from rl.endings import first_line
 
 TINY = "tiny"
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
@@ -69,7 +70,7 @@ def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenize
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"model.name: cannot load a tokenizer from {name}: {_first_line(error)}") from None
+        raise ModelError(f"model.name: cannot load a tokenizer from {name}: {first_line(error)}") from None
     if tokenizer.chat_template is None:
         raise ModelError(
             f"model.name: the tokenizer of {name} has no chat template; take an instruct model's tokenizer"
@@ -119,7 +120,7 @@ def read_shape(name: str, revision: str | None = None) -> Shape:
     try:
         config = AutoConfig.from_pretrained(name, revision=revision).get_text_config()
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"model.name: cannot load the config of {name}: {_first_line(error)}") from None
+        raise ModelError(f"model.name: cannot load the config of {name}: {first_line(error)}") from None
     context = getattr(config, "max_position_embeddings", None) or 1 << 30
     return Shape(int(context), int(config.num_hidden_layers))
 
@@ -145,7 +146,7 @@ def load_trained(name: str) -> PreTrainedModel | PeftModel:
             return PeftModel.from_pretrained(load_policy(str(base)), name)
         return AutoPeftModelForCausalLM.from_pretrained(name)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise ModelError(f"{name}: the adapter or its base model cannot be loaded: {_first_line(error)}") from None
+        raise ModelError(f"{name}: the adapter or its base model cannot be loaded: {first_line(error)}") from None
 
 
 @contextmanager
@@ -176,7 +177,7 @@ def load_policy(
             use_safetensors=True,  # nothing of a stranger's is unpickled
         )
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
-        raise ModelError(f"model.name: cannot load {name}: {_first_line(error)}") from None
+        raise ModelError(f"model.name: cannot load {name}: {first_line(error)}") from None
 
 
 def load_critic(name: str, revision: str | None, dtype: Dtype, attention: str) -> Critic:
@@ -235,7 +236,7 @@ def add_lora(
     try:
         return get_peft_model(policy, config)  # pyright: ignore
     except ValueError as error:
-        raise ModelError(f"model.lora.targets: {_first_line(error)}") from None
+        raise ModelError(f"model.lora.targets: {first_line(error)}") from None
 
 
 def build_skeleton(name: str, revision: str | None, attention: str, dtype: Dtype = "bfloat16") -> PreTrainedModel:
@@ -251,10 +252,6 @@ def check_lora(name: str, revision: str | None, **shape: Any) -> None:
         return
     with torch.device("meta"):
         add_lora(AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(name, revision=revision)), **shape)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def end_ids(model: nn.Module) -> list[int]:

@@ -11,10 +11,11 @@ from rich.console import Console
 from transformers import PreTrainedTokenizerBase
 
 from rl import models
+from rl.endings import first_line
 from rl.parts import Plan, make_plan
 from rl.processes.company import Company, stacks_file, watched
 from rl.processes.early import EarlySignal
-from rl.processes.group import Group, join
+from rl.processes.group import Group, MeetingError, join
 from rl.processes.place import Place
 from rl.recipe import dump
 from rl.recipe.checks import world_faults
@@ -56,7 +57,10 @@ def train(
     """
     quiet_libraries()
     progress = ProgressDisplay(console)
-    group = join(place, patience_hours(recipe), deepspeed=recipe.cluster.zero > 0)
+    try:
+        group = join(place, patience_hours(recipe), deepspeed=recipe.cluster.zero > 0)
+    except MeetingError as error:
+        raise RunFailed(str(error)) from None
     path = group.broadcast(path)
     try:
         with watched(group, recipe.guard.step_minutes * 60, progress.say, (Interrupted, Alarmed)) as company:
@@ -80,7 +84,8 @@ def _ending(run: RunDirectory | None, company: Company, progress: ProgressDispla
         raise
     except BaseException as error:  # passed on, once the others have heard of it
         together = False
-        company.fail(error)
+        if not isinstance(error, SystemExit):  # of a fault that the main process says
+            company.fail(error)
         raise
     finally:
         if run is not None:
@@ -156,8 +161,9 @@ def _run_attempt(
         raise
     except Exception as error:  # whatever it is, the log gets its traceback and the person a way to go on
         logging.getLogger("rhythm").exception("the run failed")
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        how, reason = "failed", company.loss() or f"{said} ({type(error).__name__}; the traceback is in {log})"
+        said = f"{first_line(error)} ({type(error).__name__}; the traceback is in {log})"
+        # What a run that is asked to stop breaks off on, such as a server that heard it too, is no crash of its own.
+        how, reason = ("interrupted" if interrupt.has_come else "failed"), company.loss() or said
         raise RunFailed(reason) from error
     finally:
         progress.end()

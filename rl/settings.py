@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import torch
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.sft_config import SFTConfig
 
@@ -101,10 +102,12 @@ def deepspeed_settings(recipe: Recipe, stage: Stage, world: int) -> dict[str, An
 
 
 def check_installed(recipe: Recipe) -> None:
-    """Raise TrainerError where what the cluster section asks for is not installed here."""
+    """Raise TrainerError where what the cluster section asks for is not to be had here."""
     cluster = recipe.cluster
     if cluster.zero and find_spec("deepspeed") is None:
         raise TrainerError("cluster.zero: DeepSpeed is not installed here; pip install 'rhythm-rl[cluster]'")
+    if cluster.precision == "float16" and not torch.accelerator.is_available():
+        raise TrainerError("cluster.precision: float16 needs a GPU, and there is none; write bfloat16 or float32")
     if cluster.vllm.mode != "off" and find_spec("vllm") is None:
         raise TrainerError("cluster.vllm.mode: vLLM is not installed here; pip install 'rhythm-rl[vllm]'")
 

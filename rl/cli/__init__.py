@@ -6,7 +6,8 @@ import sys
 import typer
 
 from rl.cli import cluster, policies, recipes, sizes, training
-from rl.cli.app import FAULT, INTERRUPTED, app
+from rl.cli.app import app
+from rl.endings import FAULT, INTERRUPTED
 
 __all__ = ["main"]
 COMMANDS = (

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from rl.endings import FAULT
+
 if TYPE_CHECKING:
     from rich.console import Console
 
-FAILED, FAULT, ALARMED, INTERRUPTED = 1, 2, 3, 130
 app = typer.Typer(
     name="rhythm",
     help="Reinforcement-learning fine-tuning of language models, with credit read from the model's own attention.",

@@ -1,6 +1,7 @@
 """The command that says what a recipe needs: plan."""
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,7 +10,7 @@ from rl.cli.app import Overlays, Overrides, RecipeName, fail, patient_console
 
 if TYPE_CHECKING:
     from rl.sizing.gpus import Gpu
-    from rl.sizing.plan import Option, StagePlan
+    from rl.sizing.plan import StagePlan
 
 
 def plan(
@@ -41,7 +42,7 @@ def plan(
         fail(f"--gpu {gpu}: not known; one of {', '.join(GPUS)}")
     console = patient_console()
     with console.status("tracing the model"):
-        from rl.sizing.plan import plan_stage
+        from rl.sizing.plan import advise, plan_stage
         from rl.sizing.trace import Traced
         from rl.telemetry.logs import quiet_libraries
 
@@ -53,8 +54,9 @@ def plan(
             plans = [plan_stage(recipe, stage, traced, kind, num_nodes, each, prompt) for stage in recipe.stages]
         except ValueError as error:
             fail(f"{name}: {error}")
+    advice = advise(plans)
     if as_json:
-        typer.echo(json.dumps([_as_data(one) for one in plans], indent=2))
+        typer.echo(json.dumps([_as_data(one, advice) for one in plans], indent=2))
         return
     numbers = traced.numbers()
     typer.echo(
@@ -62,7 +64,8 @@ def plan(
         f"{num_nodes} x {each} {kind.name} of {kind.memory_gib:g} GiB"
     )
     for one in plans:
-        _show(one, kind)
+        _show(one, advice)
+    typer.echo(f"\n{_advice(plans, advice, kind)}")
 
 
 PARTS = (
@@ -79,7 +82,7 @@ PARTS = (
 )
 
 
-def _show(one: "StagePlan", gpu: "Gpu") -> None:
+def _show(one: "StagePlan", advice: int | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -94,13 +97,12 @@ def _show(one: "StagePlan", gpu: "Gpu") -> None:
     columns = ["zero", "offload", *(part.replace("_", " ") for part in shown), f"peak {unit}", "fits", "s a step"]
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index < 2 else "right", no_wrap=True)
-    for option in one.options:
+    for way, option in enumerate(one.options):
         figures = [_size(getattr(option.parts, part) / bytes_of_unit) for part in (*shown, "peak")]
-        mark = "->" if option is one.advice else "  "
+        mark = "->" if way == advice else "  "
         row = [f"{mark} {option.zero}", option.offload, *figures]
         table.add_row(*row, "yes" if option.fits else "no", _seconds(option.step_seconds))
     Console(width=140).print(table, highlight=False)
-    typer.echo(_advice(one, gpu))
 
 
 def _seconds(value: float) -> str:
@@ -111,38 +113,46 @@ def _size(value: float) -> str:
     return f"{value:.0f}" if value >= 10 else f"{value:.2f}" if value >= 0.01 or not value else "< 0.01"
 
 
-def _advice(one: "StagePlan", gpu: "Gpu") -> str:
-    best = one.advice
-    if best is None:
-        least = min(one.options, key=lambda option: option.parts.peak)
-        largest = max(PARTS, key=lambda part: getattr(least.parts, part))
-        remedies = {
-            "activations": "lower micro_batch, or set model.gradient_checkpointing: true",
-            "logits": "lower micro_batch",
-            "kv_cache": "lower prompts_per_step, or generate with cluster.vllm",
-            "vllm": "lower cluster.vllm.memory_share, or serve it from nodes of its own",
+def _advice(plans: "Sequence[StagePlan]", advice: int | None, gpu: "Gpu") -> str:
+    if advice is not None:
+        first = plans[0].options[advice]
+        words = f"--set cluster.zero={first.zero}"
+        words += f" --set cluster.offload={first.offload}" if first.offload != "none" else ""
+        peak = max(plan.options[advice].parts.peak for plan in plans) / 2**30
+        return f"take {words}: {peak:.2g} of {gpu.memory_gib:g} GiB at most; a step is {_phases(plans, advice)}"
+    tight = next((plan for plan in plans if not any(option.fits for option in plan.options)), None)
+    if tight is None:
+        return "no way fits all stages; run them as recipes of their own, each from the policy of the one before"
+    least = min(tight.options, key=lambda option: option.parts.peak)
+    largest = max(PARTS, key=lambda part: getattr(least.parts, part))
+    remedies = {
+        "activations": "lower micro_batch, or set model.gradient_checkpointing: true",
+        "logits": "lower micro_batch",
+        "kv_cache": "lower prompts_per_step, or generate with cluster.vllm",
+        "vllm": "lower cluster.vllm.memory_share, or serve it from nodes of its own",
+    }
+    remedy = remedies.get(largest, "take more GPUs, or train adapters (model.lora)")
+    return f"stage {tight.stage} fits in no way; the most is taken by {largest.replace('_', ' ')}: {remedy}"
+
+
+def _phases(plans: "Sequence[StagePlan]", advice: int) -> str:
+    """Return what a step of the last stage takes, in words."""
+    seconds = plans[-1].options[advice].seconds
+    known = [f"{phase} {spent:.2g} s" for phase, spent in seconds.items() if spent >= 0.005]
+    return f"{', '.join(known)} in {plans[-1].stage}" if known else "milliseconds"
+
+
+def _as_data(one: "StagePlan", advice: int | None) -> dict:
+    options = [
+        {
+            "zero": option.zero,
+            "offload": option.offload,
+            "gib": {**option.parts.gib(), "peak": option.parts.peak / 2**30},
+            "deepspeed_states_gib": option.deepspeed_gib,
+            "seconds": option.seconds,
+            "fits": option.fits,
+            "advised": way == advice,
         }
-        remedy = remedies.get(largest, "take more GPUs, or train adapters (model.lora)")
-        return f"nothing fits; the most is taken by {largest.replace('_', ' ')}: {remedy}"
-    words = f"--set cluster.zero={best.zero}" + (
-        f" --set cluster.offload={best.offload}" if best.offload != "none" else ""
-    )
-    phases = ", ".join(f"{phase} {seconds:.2g} s" for phase, seconds in best.seconds.items() if seconds >= 0.005)
-    return (
-        f"take {words}: {best.parts.peak / 2**30:.2g} of {gpu.memory_gib:g} GiB; a step is {phases or 'milliseconds'}"
-    )
-
-
-def _as_data(one: "StagePlan") -> dict:
-    def option(of: "Option") -> dict:
-        return {
-            "zero": of.zero,
-            "offload": of.offload,
-            "gib": {**of.parts.gib(), "peak": of.parts.peak / 2**30},
-            "deepspeed_states_gib": of.deepspeed_gib,
-            "seconds": of.seconds,
-            "fits": of.fits,
-            "advised": of is one.advice,
-        }
-
-    return {"stage": one.stage, "micro_batch": one.micro_batch, "options": [option(each) for each in one.options]}
+        for way, option in enumerate(one.options)
+    ]
+    return {"stage": one.stage, "micro_batch": one.micro_batch, "options": options}

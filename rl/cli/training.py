@@ -1,6 +1,5 @@
 """The command that trains."""
 
-import contextlib
 import os
 import shlex
 import sys
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from rl.cli.app import ALARMED, FAILED, INTERRUPTED, Overlays, Overrides, fail, patient_console
+from rl.cli.app import Overlays, Overrides, fail, patient_console
+from rl.endings import ALARMED, FAILED, INTERRUPTED
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,6 +40,7 @@ def train(
     """
     from rl.processes.early import EarlySignal
     from rl.processes.place import find_place, leave_settings_of_accelerate
+    from rl.telemetry.record import has_finished
 
     early = EarlySignal()
     recipe = _recipe_to_train(name, overrides or [], overlays or [], run_dir if resume else None, resume)
@@ -51,14 +52,14 @@ def train(
         return
     place = find_place()
     console.quiet = not place.is_main
-    if resume and name is None and _has_finished(path):
+    if resume and name is None and has_finished(path):
         _say_report("the run has finished; report", path, console)
         return
     unheeded = leave_settings_of_accelerate()
     if unheeded and place.is_main:
         typer.echo(f"rhythm: {', '.join(unheeded)} of accelerate has no effect; the recipe's cluster decides", err=True)
     if place.world == 1 and (recipe.cluster.world or recipe.cluster.nodes) > 1:
-        raise typer.Exit(_start_processes(recipe, path))
+        raise typer.Exit(_start_processes(recipe, path, early))
     if recipe.cluster.world not in (None, place.world):
         fail(f"cluster: {recipe.cluster.world} processes are wanted, but {place.world} were launched; make them equal")
     _run(recipe, path, resume, console, place, early)
@@ -86,15 +87,7 @@ def _say_report(words: str, path: Path, console: "Console") -> None:
     console.print(f"{words}: {path / 'report.html'}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _has_finished(path: Path) -> bool:
-    from rl.telemetry.attempts import has_finished
-
-    with contextlib.suppress(OSError, ValueError):  # what is wrong with it is said where it is taken up
-        return has_finished(path / "environment.json")
-    return False
-
-
-def _start_processes(recipe: "Recipe", path: Path) -> int:
+def _start_processes(recipe: "Recipe", path: Path, early: "EarlySignal") -> int:
     """Start the processes that a recipe names on this machine, with the words of this command; return the exit code."""
     from rl.processes.spawn import spawn
 
@@ -107,7 +100,7 @@ def _start_processes(recipe: "Recipe", path: Path) -> int:
     words = sys.argv[1:]
     if not any(word.split("=")[0] == "--run-dir" for word in words):
         words = [*words, "--run-dir", str(path)]
-    return spawn(words, recipe.cluster.processes)
+    return spawn(words, recipe.cluster.processes, early)
 
 
 def _recipe_to_train(

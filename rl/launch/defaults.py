@@ -2,13 +2,16 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from rl.endings import first_line
 from rl.launch.slurm import LaunchError
 from rl.recipe.cluster_sections import Slurm
+from rl.recipe.faults import Fault, RecipeError, validation_faults
 
 VARIABLE = "RHYTHM_SLURM_DEFAULTS"
 
@@ -21,23 +24,37 @@ def defaults_file() -> Path:
 
 
 def with_defaults(section: Slurm) -> Slurm:
-    """Return the section with the user's defaults for what the recipe leaves out. Raises LaunchError."""
+    """Return the section with the user's defaults for what the recipe leaves at its default.
+
+    Raises LaunchError and RecipeError.
+    """
     path = defaults_file()
-    if not path.is_file():
+    if not path.exists():
         if os.environ.get(VARIABLE):
             raise LaunchError(f"{path}: no such file (${VARIABLE})")
         return section
-    return Slurm(**{**_read(path), **section.model_dump(exclude_defaults=True)})
-
-
-def _read(path: Path) -> dict:
+    defaults = _read(path)
+    merged = {**defaults, **section.model_dump(exclude_defaults=True)}
     try:
-        tree = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")) or {}
-        Slurm.model_validate(tree)
-    except (OSError, UnicodeDecodeError, YAMLError) as error:
-        raise LaunchError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
+        return Slurm.model_validate(merged)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise LaunchError(f"{path}: {key}: {first['msg']}; its keys are those of cluster.slurm") from None
+        found = validation_faults(error, merged, Slurm)
+    raise RecipeError(
+        Fault(str(path), ".".join(map(str, key)), f"{reason} (with the recipe's cluster.slurm)" if not key else reason)
+        for key, reason in found
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        tree = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise LaunchError(f"{path}:{line}: not valid YAML: {' '.join(str(error.problem).split())}") from None
+    except (OSError, UnicodeDecodeError, YAMLError, ValueError) as error:
+        raise LaunchError(f"{path}: cannot be read: {first_line(error)}") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict) or not all(isinstance(key, str) for key in tree):
+        raise LaunchError(f"{path}: should be keys and values, those of cluster.slurm")
     return tree

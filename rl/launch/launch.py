@@ -4,12 +4,11 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from rl.launch import slurm
 from rl.launch.defaults import with_defaults
+from rl.launch.jobs import read_record, write_record
 from rl.launch.script import processes_per_node, render
 from rl.launch.slurm import LaunchError
 from rl.recipe import dump
@@ -19,7 +18,7 @@ from rl.recipe.sections import Recipe
 from rl.telemetry.jsonl import write_atomically
 from rl.telemetry.record import LAUNCH, STOPPED, RunDirectory, check_new
 
-SCRIPT, RECORD = "train.sbatch", "launch.json"
+SCRIPT = "train.sbatch"
 
 
 @dataclass(frozen=True)
@@ -65,6 +64,8 @@ def prepare(runs: Mapping[Path, Recipe], folder: Path) -> Launch:
         names = " and ".join(list(clusters.values())[:2])
         raise LaunchError(f"{names} ask for different machines (cluster); launch them one by one")
     section = with_defaults(first.cluster.slurm)
+    if section.gpu_type is not None and first.cluster.processes is None and not section.gpus:
+        raise LaunchError("slurm.gpu_type: of how many GPUs? write cluster.processes, or cluster.slurm.gpus")
     world = first.cluster.nodes * processes_per_node(first, section)
     faults = [
         Fault(one.name, ".".join(map(str, path)), reason)
@@ -73,7 +74,7 @@ def prepare(runs: Mapping[Path, Recipe], folder: Path) -> Launch:
     ]
     if faults:
         raise RecipeError(faults)
-    script = render(first, section, folder.name, list(runs))
+    script = render(first, section, folder.resolve().name, list(runs))
     output = "slurm-%A-%a.log" if len(runs) > 1 else "slurm-%j.log"
     options = [f"--output={str(folder.absolute() / LAUNCH).replace('%', '%%')}/{output}"]
     return Launch(folder, dict(runs), script, options)
@@ -87,10 +88,10 @@ def _names(recipes: Sequence[Recipe]) -> list[str]:
     return names
 
 
-def submit(launch: Launch, resume: bool = False) -> str:
+def submit(launch: Launch, resume: bool = False, changes: Sequence[str] = ()) -> str:
     """Make the runs, unless they are there, write the script beside them, submit it, and return the job's number.
 
-    Raises LaunchError, after which runs that were made stand ready to be launched again.
+    Raises LaunchError, after which runs that were made stand ready to be launched again, with the same `changes`.
     """
     if not resume:
         _make(launch)
@@ -103,43 +104,28 @@ def submit(launch: Launch, resume: bool = False) -> str:
     try:
         job = slurm.submit((beside / SCRIPT).absolute(), launch.options)
     except LaunchError as error:
-        again = f"rhythm launch --resume --run-dir {shlex.quote(str(launch.folder))}"
-        raise LaunchError(f"sbatch: {error}\nonce that is mended, go on with\n  {again}") from None
+        words = ["rhythm", "launch", "--resume", "--run-dir", str(launch.folder)]
+        again = shlex.join([*words, *(word for change in changes for word in ("--set", change))])
+        said = str(error).removeprefix("sbatch ")
+        raise LaunchError(
+            f"sbatch {said}\nmend that, where need be with --set cluster.slurm.KEY=VALUE, and go on with\n  {again}"
+        ) from None
     for index, path in enumerate(launch.runs):
         record = {"job": job if len(launch.runs) == 1 else f"{job}_{index}", "script": str(beside / SCRIPT)}
-        _write_record(path, record)
+        write_record(path, record)
     if launch.is_array:
-        _write_record(launch.folder, {**read_record(launch.folder), "job": job})
+        write_record(launch.folder, {**read_record(launch.folder), "job": job})
     return job
 
 
 def _make(launch: Launch) -> None:
-    """Make the runs, all or none of them. Raises RunError."""
+    """Make the runs, none of them where a folder is taken. Raises RunError."""
     for path in launch.runs:
         check_new(path)
+    if launch.is_array:
+        write_record(launch.folder, {"job": None, "runs": [path.name for path in launch.runs]})
     for path, recipe in launch.runs.items():
         RunDirectory.prepare(path, dump(recipe))
-    if launch.is_array:
-        _write_record(launch.folder, {"job": None, "runs": [path.name for path in launch.runs]})
-
-
-def _write_record(path: Path, record: dict[str, Any]) -> None:
-    (path / LAUNCH).mkdir(exist_ok=True)
-    record["submitted"] = datetime.now(UTC).isoformat(timespec="seconds")
-    write_atomically(path / LAUNCH / RECORD, json.dumps(record, indent=2) + "\n")
-
-
-def read_record(path: Path) -> dict[str, Any]:
-    """Return what was written down when a run, or an array of runs, was launched. Raises LaunchError for any other."""
-    try:
-        record = json.loads((path / LAUNCH / RECORD).read_text(encoding="utf-8"))
-        if not isinstance(record["job"], str | None):
-            raise TypeError
-    except FileNotFoundError:
-        raise LaunchError(f"{path}: was not launched through Slurm (no {LAUNCH}/{RECORD})") from None
-    except (OSError, ValueError, KeyError, TypeError):
-        raise LaunchError(f"{path / 'launch' / RECORD}: cannot be read") from None
-    return record
 
 
 def read_seeds(text: str) -> list[int]:
@@ -154,8 +140,10 @@ def read_seeds(text: str) -> list[int]:
         if int(last or first) < int(first):
             raise LaunchError(f"--array {text!r}: {part.strip()} names none; write the lower seed first")
         seeds += range(int(first), min(int(last or first), int(first) + MOST_SEEDS) + 1)
-    if len(set(seeds)) < len(seeds) or not seeds or len(seeds) > MOST_SEEDS:
-        raise LaunchError(f"--array {text!r}: should name each seed once, and at most {MOST_SEEDS} of them")
+    if len(seeds) > MOST_SEEDS:
+        raise LaunchError(f"--array {text!r}: should name at most {MOST_SEEDS} seeds")
+    if len(set(seeds)) < len(seeds):
+        raise LaunchError(f"--array {text!r}: names a seed twice")
     return seeds
 
 

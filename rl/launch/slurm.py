@@ -7,6 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SECONDS = 60
+OVER = (
+    "BOOT_FAIL",
+    "CANCELLED",
+    "COMPLETED",
+    "DEADLINE",
+    "FAILED",
+    "NODE_FAIL",
+    "OUT_OF_MEMORY",
+    "PREEMPTED",
+    "TIMEOUT",
+)
 GONE = ("invalid job id", "not found")
 
 
@@ -28,7 +39,7 @@ class JobState:
     @property
     def is_over(self) -> bool:
         """Say whether the job will not run again."""
-        return self.state not in ("PENDING", "RUNNING", "CONFIGURING", "COMPLETING", "REQUEUED", "SUSPENDED")
+        return self.state in OVER
 
 
 def submit(script: Path, options: Sequence[str]) -> str:
@@ -75,7 +86,7 @@ def cancel(job: str) -> None:
 
 def _ask(program: str, *words: str) -> str:
     if shutil.which(program) is None:
-        raise LaunchError(f"{program} is not installed here; launch from a machine that submits to Slurm")
+        raise LaunchError(f"{program} is not on the PATH; Slurm's commands are on the machines that submit to it")
     try:
         done = subprocess.run([program, *words], capture_output=True, text=True, timeout=SECONDS, check=False)
     except subprocess.TimeoutExpired:

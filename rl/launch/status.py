@@ -1,14 +1,14 @@
 """How a run stands: its job, its stages, its attempts, its checkpoints; read from what it wrote down."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rl import checkpoints
 from rl.launch import slurm
-from rl.launch.launch import RECORD, read_record
+from rl.launch.jobs import RECORD, read_record
 from rl.launch.slurm import JobState, LaunchError
 from rl.recipe import resolve
 from rl.telemetry import attempts
@@ -94,12 +94,18 @@ def _rows(path: Path) -> list[dict[str, Any]]:
         rows = read_rows(path / "metrics.jsonl")
     except ValueError as error:
         raise LaunchError(str(error)) from None
-    return [row for row in rows if isinstance(row.get("step"), int)]
+    known = [row for row in rows if isinstance(row.get("step"), int)]
+    for row in known:
+        if any(isinstance(value, str) for key, value in row.items() if "/" in key):
+            raise LaunchError(f"{path / 'metrics.jsonl'}: the row of step {row['step']} holds text for a number")
+    return known
 
 
 def _attempts(path: Path) -> list[Mapping[str, Any]]:
     try:
         return list(attempts.read(path / "environment.json"))
+    except FileNotFoundError:
+        return []
     except (OSError, ValueError) as error:
         raise LaunchError(f"{path / 'environment.json'}: cannot be read: {error}") from None
 
@@ -109,7 +115,8 @@ def lines_of(state: RunState) -> list[str]:
     lines = [f"run directory: {state.path}"]
     if state.job:
         lines.append(f"job {state.job}: {state.job_fault or _job_words(state.job_state)}")
-    lines += [_stage_words(stage) for stage in state.stages]
+    goes_on = state.job_state is None or not state.job_state.is_over
+    lines += [_stage_words(stage, goes_on) for stage in state.stages]
     lines += [f"attempt {number}: {_attempt_words(one)}" for number, one in enumerate(state.attempts, 1)]
     if state.silent_seconds is not None and not state.is_done:
         lines.append(f"last step written {clock(state.silent_seconds)} ago")
@@ -120,38 +127,34 @@ def _job_words(job: JobState | None) -> str:
     if job is None:
         return "over, and Slurm knows it no more"
     words = job.state.lower()
+    again = {0: "", 1: ", requeued once"}.get(job.restarts, f", requeued {job.restarts} times")
     if job.state == "PENDING":
-        return f"{words}{f' ({job.reason})' if job.reason else ''}, requeued {job.restarts} times"
-    return f"{words} on {job.nodes or 'no node'}, {job.elapsed} of {job.limit}, requeued {job.restarts} times"
+        return f"{words}{f' ({job.reason})' if job.reason else ''}{again}"
+    limit = "" if job.limit in ("", "UNLIMITED") else f" of {job.limit}"
+    return f"{words} on {job.nodes or 'no node'}, {job.elapsed}{limit}{again}"
 
 
-def _stage_words(stage: StageState) -> str:
+def _stage_words(stage: StageState, goes_on: bool) -> str:
     if stage.is_done:
         return f"stage {stage.name}: done, {stage.steps} steps"
     if not stage.step:
         return f"stage {stage.name}: not begun, {stage.steps} steps"
-    left = f", about {clock(stage.pace * (stage.steps - stage.step))} left" if stage.pace else ""
+    left = f", about {clock(stage.pace * (stage.steps - stage.step))} left" if stage.pace and goes_on else ""
     pace = f", {stage.pace:.2g} s a step" if stage.pace else ""
     saved = f", saved at step {stage.checkpoint}" if stage.checkpoint else ", no checkpoint yet"
-    return f"stage {stage.name}: step {stage.step} of {stage.steps}{pace}{left}{saved}  {stage.figures}"
+    return f"stage {stage.name}: step {stage.step} of {stage.steps}{pace}{left}{saved}\n    {stage.figures}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}es"
 
 
 def _attempt_words(attempt: Mapping[str, Any]) -> str:
     host = (attempt.get("hardware") or {}).get("host", "?")
-    words = f"began {attempt.get('started', '?')} on {host}, {attempt.get('processes', 1)} processes"
+    words = f"began {attempt.get('started', '?')} on {host}, {_counted(attempt.get('processes', 1), 'process')}"
     ended = attempt.get("ended")
     if not ended:
         return f"{words}; goes on, or died without a word"
-    where = f" behind step {ended['step']} of {ended['stage']}" if ended.get("stage") else ""
+    where = f" behind step {ended.get('step')} of {ended['stage']}" if ended.get("stage") else ""
     reason = f" ({ended['reason']})" if ended.get("reason") else ""
     return f"{words}; {ended.get('how')}{where}{reason}"
-
-
-def runs_of(path: Path) -> Sequence[Path]:
-    """Return the runs of an array's folder; of a run's, the run itself."""
-    if (path / "recipe.json").is_file() or not (path / LAUNCH / RECORD).is_file():
-        return [path]
-    names = read_record(path).get("runs", [])
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise LaunchError(f"{path / LAUNCH / RECORD}: cannot be read: `runs` should be a list of folders")
-    return [path / name for name in names]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from rl.endings import first_line
 from rl.processes.group import Group
 from rl.processes.liveness import Liveness
 from rl.processes.watchdog import Watchdog
@@ -17,7 +18,7 @@ class Company:
 
     def fail(self, error: BaseException) -> None:
         """Tell the other processes that this one ends, and why."""
-        self._liveness.fail((str(error).strip().splitlines() or [type(error).__name__])[0])
+        self._liveness.fail(first_line(error))
 
     def loss(self) -> str | None:
         """Return which process was lost and why, where that is what an error came from; None where it is not."""

@@ -12,11 +12,15 @@ import torch.distributed as dist
 from torch.distributed import DistError, PrefixStore, Store  # pyright: ignore
 from torch.distributed.rendezvous import rendezvous
 
-from rl.processes.place import Place, PlaceError, free_port
+from rl.endings import FAULT, first_line
+from rl.processes.place import Place, free_port
 
 T = TypeVar("T")
 JOIN_MINUTES = 10.0
-FAULT = 2
+
+
+class MeetingError(RuntimeError):
+    """Say which processes did not come, or could not: that may be otherwise in another attempt."""
 
 
 class Group:
@@ -95,7 +99,7 @@ class Group:
 
 
 def join(place: Place, hours: float, deepspeed: bool = False) -> Group:
-    """Meet the other processes; a collective call of theirs may later take so many hours. Raises PlaceError.
+    """Meet the other processes; a collective call of theirs may later take so many hours. Raises MeetingError.
 
     DeepSpeed wants to be told of the processes before its settings are read, also where there is only one.
     """
@@ -120,16 +124,16 @@ def join(place: Place, hours: float, deepspeed: bool = False) -> Group:
 
 
 def _meet(place: Place) -> Store:
-    """Return the store that all processes have come to. Raises PlaceError where some have not."""
+    """Return the store that all processes have come to. Raises MeetingError where some have not."""
     patience = timedelta(minutes=JOIN_MINUTES)
     try:
         store, _, _ = next(rendezvous("env://", timeout=patience))
         store.set(f"rhythm/{place.rank}", "here")
         store.wait([f"rhythm/{rank}" for rank in range(place.world)], patience)
-    except DistError:
+    except DistError as error:
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
-        raise PlaceError(
-            f"process {place.rank} met not all of {place.world} processes at {where} within {JOIN_MINUTES:g} minutes; "
-            "see that all were started, and that all can reach that address"
+        raise MeetingError(
+            f"process {place.rank} met not all of {place.world} processes at {where} ({first_line(error)[:200]}); see "
+            "that all were started, that all can reach that address, and that nobody else listens there"
         ) from None
     return PrefixStore("group", store)

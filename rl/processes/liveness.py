@@ -11,14 +11,15 @@ import secrets
 import selectors
 import socket
 import threading
+import time
 from collections.abc import Callable
 from typing import Self
 
-from rl.processes.group import Group
-from rl.processes.place import PlaceError
+from rl.processes.group import Group, MeetingError
 
 LOST_SECONDS = 20  # until a machine that answers no more is given up
 CONNECT_SECONDS = 60.0
+HELLO_SECONDS = 5.0  # that one who has connected may take to say who it is
 NEWS_SECONDS = 2.0
 
 
@@ -74,21 +75,29 @@ class Liveness:
                 (listener.getsockname()[1], secrets.token_hex(16)) if place.is_main else (0, "")
             )
             if place.is_main:
-                listener.settimeout(CONNECT_SECONDS)
-                while len(self._peers) < place.world - 1:
-                    self._accept(listener.accept()[0], token)
+                self._accept_all(listener, token)
             else:
                 address = (os.environ["MASTER_ADDR"], port)
                 try:
                     peer = socket.create_connection(address, CONNECT_SECONDS)
                 except OSError as error:
-                    raise PlaceError(f"process {place.rank} cannot reach {address[0]}:{port}: {error}") from None
+                    raise MeetingError(f"process {place.rank} cannot reach {address[0]}:{port}: {error}") from None
                 peer.sendall(f"{token} {place.rank:08d}\n".encode())
                 self._peers[peer] = 0
 
+    def _accept_all(self, listener: socket.socket, token: str) -> None:
+        """Wait for every other process. Raises MeetingError."""
+        deadline = time.monotonic() + CONNECT_SECONDS
+        while absent := set(range(1, self.group.place.world)) - set(self._peers.values()):
+            listener.settimeout(max(0.1, deadline - time.monotonic()))
+            try:
+                self._accept(listener.accept()[0], token)
+            except TimeoutError:
+                raise MeetingError(f"processes {sorted(absent)} did not connect in {CONNECT_SECONDS:g} s") from None
+
     def _accept(self, peer: socket.socket, token: str) -> None:
         """Take a connection of one of ours; whoever else knocks is sent away."""
-        peer.settimeout(CONNECT_SECONDS)
+        peer.settimeout(HELLO_SECONDS)
         said = b""
         with contextlib.suppress(OSError):
             while len(said) < len(token) + 10 and (more := peer.recv(len(token) + 10 - len(said))):

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Self
 
-FAILED = 1
+from rl.endings import FAILED
+
 GRACE_SECONDS = 10.0  # for the training's thread, to end by itself with words of its own
 BACKSTOP_SECONDS = 30.0  # after which the C library ends a process whose Python is stuck
 

@@ -17,8 +17,10 @@ Line = Annotated[
 ]
 
 
-TIME = r"(?:(?P<days>\d{1,4})-(?P<of_day>\d\d?(?::\d\d){0,2})|(?P<plain>\d{1,6}(?::\d\d){0,2}))"
-Time = Annotated[Text, matching(TIME, "minutes, hours:minutes:seconds or days-hours, such as 8:00:00 or 1-12")]
+TIME = r"(?:(?P<days>\d{1,4})-(?P<of_day>\d\d?(?::[0-5]\d){0,2})|(?P<plain>\d{1,6}(?::[0-5]\d){0,2}))"
+Time = Annotated[
+    Text, matching(TIME, "minutes, minutes:seconds, hours:minutes:seconds or days-hours, such as 8:00:00 or 1-12")
+]
 
 
 def seconds_of(time: str) -> int:
@@ -46,12 +48,35 @@ class Vllm(Section):
     """Copies of the model that a server runs."""
     memory_share: Annotated[float, Field(gt=0, lt=1)] = 0.3
     """Share of a GPU's memory that vLLM takes: in colocate beside training; a server can have 0.9."""
-    url: str | None = None
+    url: Annotated[str, matching(r"https?://[^\s/]+(/\S*)?", "an address such as http://node7:8000")] | None = None
     """Address of a server that runs already, such as http://node7:8000; by default rhythm launch starts one."""
     port: Annotated[int, Field(ge=1024, le=65535)] = 8000
     """Port that a server of ours listens on."""
     startup_minutes: Positive = 20
     """How long a server may take until it answers, before the job ends."""
+
+
+# Options of sbatch that the batch script stands on, or that have a key of their own.
+OWN_LINES = (
+    "array",
+    "nodes",
+    "ntasks",
+    "ntasks-per-node",
+    "output",
+    "error",
+    "open-mode",
+    "requeue",
+    "no-requeue",
+    "signal",
+    "wrap",
+    "chdir",
+    "job-name",
+    "time",
+    "partition",
+    "account",
+    "qos",
+    "mem",
+)
 
 
 class Slurm(Section):
@@ -87,6 +112,14 @@ class Slurm(Section):
     """How long before the time limit the run is asked to save and stop."""
 
     @model_validator(mode="after")
+    def _leaves_ours_alone(self) -> "Slurm":
+        for line in self.lines:
+            option = line.removeprefix("--").partition("=")[0]
+            if any(own.startswith(option) for own in OWN_LINES):  # sbatch knows an option by its beginning too
+                raise ValueError(f"lines: {line} is decided by rhythm, or has a key of its own; leave it out")
+        return self
+
+    @model_validator(mode="after")
     def _is_asked_in_time(self) -> "Slurm":
         if self.time is not None and 0 < seconds_of(self.time) <= self.signal_seconds:
             raise ValueError(
@@ -94,22 +127,6 @@ class Slurm(Section):
                 "lower it, or give more time"
             )
         return self
-
-
-# Options of sbatch that the batch script stands on.
-OWN_LINES = (
-    "array",
-    "nodes",
-    "ntasks",
-    "output",
-    "error",
-    "open-mode",
-    "requeue",
-    "no-requeue",
-    "signal",
-    "wrap",
-    "chdir",
-)
 
 
 class Cluster(Section):
@@ -137,14 +154,12 @@ class Cluster(Section):
     @model_validator(mode="after")
     def _has_an_effect(self) -> "Cluster":
         if self.offload != "none" and self.zero == 0:
-            raise ValueError("offload: needs zero 1, 2 or 3; write zero: 2, or leave it out")
+            least = "zero 1, 2 or 3; write zero: 2" if self.offload == "optimizer" else "zero: 3; write that"
+            raise ValueError(f"offload: needs {least}, or leave it out")
         if self.offload == "all" and self.zero != 3:
             raise ValueError("offload: weights are shared out, and can wait elsewhere, under zero: 3 alone")
         if self.slurm.gpu_type is not None and self.processes is None and not self.slurm.gpus:
             raise ValueError("slurm.gpu_type: of how many GPUs? write processes, or slurm.gpus")
-        own = [line for line in self.slurm.lines if line.removeprefix("--").partition("=")[0] in OWN_LINES]
-        if own:
-            raise ValueError(f"slurm.lines: {own[0]} is decided by rhythm; leave it out")
         if self.vllm.url is not None and self.vllm.mode != "server":
             raise ValueError("vllm.url: has no effect without vllm.mode: server; leave it out")
         return self

@@ -1,5 +1,6 @@
 """The plan of a recipe: for each stage and each way to share it out, memory by part, seconds by phase, and advice."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -12,7 +13,7 @@ from rl.sizing.trace import Traced
 
 # Of a weight whose Adam runs on the CPU: float32 and back over PCIe at 12 GB/s, 1e9 weights a second.
 SECONDS_ON_CPU = 8.0 / 12e9 + 1.0 / 1e9
-NEAR = 1.05  # times the fastest step: estimates are no finer
+NEAR, NEAR_SECONDS = 1.05, 0.01  # times the fastest, and beside it: estimates are no finer
 Way = tuple[Literal[0, 1, 2, 3], Literal["none", "optimizer", "all"]]
 WAYS: tuple[Way, ...] = ((0, "none"), (1, "none"), (2, "none"), (3, "none"), (2, "optimizer"), (3, "all"))
 
@@ -36,20 +37,29 @@ class Option:
 
 @dataclass(frozen=True)
 class StagePlan:
-    """Hold a stage's options, and which of them to take."""
+    """Hold a stage's options, one for each of WAYS."""
 
     stage: str
+    steps: int
     micro_batch: int
     accumulation: int
     load: Load
     options: list[Option]
 
-    @property
-    def advice(self) -> Option | None:
-        """Return the first option that fits and is within NEAR of the fastest one: they go from plain to involved."""
-        fitting = [option for option in self.options if option.fits]
-        fastest = min((option.step_seconds for option in fitting), default=0.0)
-        return next((option for option in fitting if option.step_seconds <= NEAR * fastest), None)
+
+def advise(plans: Sequence[StagePlan]) -> int | None:
+    """Return which of WAYS to take, since all stages are shared out alike; None where none fits them all.
+
+    They go from plain to involved: it is the first that is within NEAR of the fastest, in the time of all steps, or
+    within NEAR_SECONDS a step.
+    """
+    seconds = {
+        way: sum(plan.options[way].step_seconds * plan.steps for plan in plans)
+        for way in range(len(WAYS))
+        if all(plan.options[way].fits for plan in plans)
+    }
+    near = NEAR * min(seconds.values(), default=0.0) + NEAR_SECONDS * sum(plan.steps for plan in plans)
+    return next((way for way, spent in seconds.items() if spent <= near), None)
 
 
 def plan_stage(
@@ -81,7 +91,7 @@ def plan_stage(
         fits = parts.peak <= gpu.memory_gib * 2**30 * USABLE
         estimate = _deepspeed_says(model, zero, offload, nodes, processes)
         options.append(Option(zero, offload, parts, seconds, fits, estimate))
-    return StagePlan(stage.name, micro_batch, accumulation, load, options)
+    return StagePlan(stage.name, stage.trainer.steps, micro_batch, accumulation, load, options)
 
 
 def _load(recipe: Recipe, stage: Stage, prompt: int, at_once: int, world: int) -> Load:

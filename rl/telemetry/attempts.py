@@ -44,11 +44,6 @@ def read(path: Path) -> list[dict[str, Any]]:
     return _attempts(_read(path))
 
 
-def has_finished(path: Path) -> bool:
-    """Say whether the last attempt ended with the run. Raises OSError, ValueError."""
-    return any((one.get("ended") or {}).get("how") == "finished" for one in read(path)[-1:])
-
-
 def reason_to_stop(path: Path) -> str | None:
     """Say why an attempt like those before makes no sense: the last two crashed behind the same step."""
     ended = [attempt["ended"] for attempt in read(path) if "ended" in attempt][-2:]
@@ -77,7 +72,15 @@ def _read(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path.name} is no JSON: {error}; start another run") from None
     if not (isinstance(known, dict) and isinstance(known.get("id"), str)):
         raise ValueError(f"{path.name} should be an object with the run's id; start another run")
+    listed = known.get("attempts") or []
+    if not isinstance(listed, list) or not all(map(_is_attempt, [known, *listed])):
+        raise ValueError(f"{path.name}: attempts are damaged; mend them, or start another run")
     return known
+
+
+def _is_attempt(one: object) -> bool:
+    objects = [one.get("ended"), one.get("hardware")] if isinstance(one, dict) else [0]
+    return all(value is None or isinstance(value, dict) for value in objects)
 
 
 def _write(path: Path, known: Mapping[str, Any]) -> None:

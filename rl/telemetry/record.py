@@ -5,6 +5,7 @@ import fcntl
 import json
 import logging
 import secrets
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ class RunDirectory:
     def __init__(self, path: Path, lock_seconds: float = 0.0) -> None:
         self.path = path
         self._lock = _lock(path, lock_seconds)
+        self._unended = threading.Lock()
         self.environment = path / "environment.json"
         self.metrics = JsonLines(path / "metrics.jsonl")
         self.samples = JsonLines(path / "samples.jsonl")
@@ -97,8 +99,11 @@ class RunDirectory:
     def end(self, how: attempts.How, reason: str = "") -> None:
         """Write down how this attempt ended, and for a job of Slurm's, where another makes no sense, why not.
 
-        A run that cannot be written to any more says nothing.
+        What is said first stands: a watchdog may speak beside the training's thread. A run that cannot be written to
+        any more says nothing.
         """
+        if not self._unended.acquire(blocking=False):
+            return
         with contextlib.suppress(OSError, ValueError):
             attempts.end(self.environment, how, reason, next(reversed(read_rows(self.metrics.path)), None))
             why = reason if how in ("alarmed", "refused") else attempts.reason_to_stop(self.environment)
@@ -132,6 +137,21 @@ class RunDirectory:
 
 LAUNCH, STOPPED = "launch", "stopped"  # a job's own files, and among them the word to make no further attempt
 LOCK_SECONDS = 90.0  # how long an attempt before this one may take to end
+
+
+def has_finished(path: Path) -> bool:
+    """Say whether the run in path has nothing left to do: its last attempt finished, and all that it made is there.
+
+    Raises RunError where there is no run.
+    """
+    stages = [stage.get("name") for stage in read_recipe(path).get("stages", []) if isinstance(stage, dict)]
+    try:
+        last = attempts.read(path / "environment.json")[-1:]
+    except (OSError, ValueError):  # what is wrong with it is said where the run is taken up
+        return False
+    finished = any((one.get("ended") or {}).get("how") == "finished" for one in last)
+    there = all((path / "checkpoints" / str(stage) / "final").is_dir() for stage in stages)
+    return finished and there and (path / "report.html").is_file()
 
 
 def is_written(path: Path) -> bool:
@@ -187,10 +207,12 @@ def read_recipe(path: Path) -> dict[str, Any]:
         recipe = json.loads((path / "recipe.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RunError(f"{path}: holds no run (no recipe.json)") from None
+    except NotADirectoryError:
+        raise RunError(f"{path}: is a file, and no folder of a run") from None
     except (OSError, ValueError) as error:
-        raise RunError(f"{path / 'recipe.json'}: cannot be read: {error}") from None
+        raise RunError(f"{path / 'recipe.json'}: cannot be read: {error}; put back a copy, or start anew") from None
     if not isinstance(recipe, dict):
-        raise RunError(f"{path / 'recipe.json'}: should be a JSON object")
+        raise RunError(f"{path / 'recipe.json'}: should be a JSON object; put back a copy, or start anew")
     return recipe
 
 

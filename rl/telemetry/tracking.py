@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from rl.endings import first_line
+
 Mode = Literal["auto", "online", "offline", "disabled"]
 FINISH_SECONDS = 60.0
 
@@ -88,5 +90,5 @@ class Tracker:
                 run.log(dict(row))
             run.finish()
         except Exception as error:  # noqa: BLE001 - whatever goes wrong in a watcher must not cost the run
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             self._say(f"wandb failed and is off for the rest of the run: {reason}")

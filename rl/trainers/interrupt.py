@@ -8,9 +8,8 @@ from typing import Any, Self
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from rl.endings import SIGNALS
 from rl.processes.early import EarlySignal
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
 class Interrupted(Exception):  # noqa: N818 - it is no error
@@ -49,7 +48,13 @@ class Interrupt(TrainerCallback):
             return
         self._requested = signal.Signals(number)
         if self.speaks:  # print is not reentrant
-            os.write(2, b"\nstopping after this step, with a checkpoint; Ctrl-C once more stops at once\n")
+            more = b"; Ctrl-C once more stops at once" if number == signal.SIGINT else b""
+            os.write(2, b"\nstopping after this step, with a checkpoint" + more + b"\n")
+
+    @property
+    def has_come(self) -> bool:
+        """Say whether a signal has come to this process."""
+        return self._requested is not None
 
     def _is_wanted(self) -> bool:
         self._agreed = self._agreed or self.agree(self._requested is not None)

@@ -74,7 +74,10 @@ class AtomicTrainer(Trainer):
         except OSError as error:
             shutil.rmtree(written, ignore_errors=True)
             raise _fault(facts["step"], error, folder) from error
-        checkpoints.rotate(folder, self.keep)
+        try:
+            checkpoints.rotate(folder, self.keep)
+        except OSError as error:  # the new one is safe; an old one is in the way of nobody
+            logger.warning("an old checkpoint in %s could not be deleted: %s", folder, error)
         beside = time.monotonic() - started
         logger.info("%s: written in %.2f s, sealed in %.2f s beside the next step", written.name, seconds, beside)
 

@@ -90,7 +90,8 @@ def test_an_array_of_seeds(cluster: Slurm, tmp_path: Path) -> None:
         cluster.wait(job_of(run), "CANCELLED", "COMPLETED")
     cluster.wait_until_idle()
     resume = ("launch", "--resume", "--run-dir", folder)
-    assert "run" in rhythm(*resume, **cluster.environment).stdout
+    again = rhythm(*resume, **cluster.environment)
+    assert again.returncode == 0 and "3 runs" in again.stdout, again.stderr
     for run in runs:
         job = job_of(run)
         assert cluster.wait(job, "COMPLETED", "FAILED") == "COMPLETED", log_of(run)

@@ -81,7 +81,7 @@ def test_training_that_fails_ends_the_server(cluster: Slurm, tmp_path: Path) -> 
         cluster,
         path,
         "guard.step_minutes=0.1",
-        "rewards.parts.length={reward: 'reference.dying:Hangs', options: {after: 60}}",
+        HANGS,
     )
     assert cluster.wait(job, "FAILED", "COMPLETED") == "FAILED"
     cluster.wait_until_idle()

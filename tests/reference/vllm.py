@@ -5,6 +5,7 @@ VLLM_STARTS_IN is that while in seconds, VLLM_FAILS ends it before it answers. I
 
 import http.server
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -27,4 +28,5 @@ port = int(sys.argv[sys.argv.index("--port") + 1])
 with http.server.ThreadingHTTPServer(("0.0.0.0", port), Handler) as server:
     (Path(os.environ["VLLM_FOLDER"]) / "vllm.pid").write_text(str(os.getpid()), encoding="utf-8")
     print("serving", sys.argv[2], "on", port, os.environ["SLURM_NODELIST"], flush=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # as vLLM's own server does
     server.serve_forever()

@@ -219,7 +219,7 @@ def test_what_is_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(JudgeError, match="holds is no key"):
         judge("http://127.0.0.1:1/v1")
     monkeypatch.setenv("RHYTHM_JUDGE_KEY", "sk-1\n")
-    assert judge("http://127.0.0.1:1/v1")._key == "sk-1"
+    assert judge("http://127.0.0.1:1/v1")._endpoint._key == "sk-1"
 
 
 def test_a_judge_that_hangs_or_is_not_there(serve: Any) -> None:

@@ -67,6 +67,9 @@ def test_a_hostile_folder_stays_a_name(tmp_path: Path, name: str) -> None:
         'gpu_type="h200\\n#SBATCH --wrap=x"',
         'lines=["--exclude=n1\\n#SBATCH --wrap=x"]',
         'lines=["rm -rf"]',
+        'lines=["--output=/dev/null"]',
+        'lines=["--out=/dev/null"]',
+        'lines=["--ntasks-per-node=1"]',
         "attempts=0",
     ],
 )
@@ -141,10 +144,25 @@ def test_a_users_defaults_fill_what_a_recipe_leaves_out(tmp_path: Path, monkeypa
     monkeypatch.setenv(VARIABLE, str(file))
     found = with_defaults(Slurm(partition="gpu"))
     assert (found.account, found.partition, found.attempts, found.qos) == ("mine", "gpu", 3, None)
-    for text, said in (("acount: x", "acount"), ("account: [", "cannot be read"), ("- a", "valid dictionary")):
+    for text, said in (
+        ("acount: x\ngpus: -1", r"slurm.yaml: acount: unknown key; did you mean account\?\n.*gpus: should be"),
+        ("partition: a b", "slurm.yaml: partition: should be one word"),
+        ('lines: ["--nodes=3"]', "--nodes=3 is decided by rhythm"),
+        ("account: [", r"slurm.yaml:1: not valid YAML"),
+        ("- a", "should be keys and values"),
+    ):
         file.write_text(text, encoding="utf-8")
-        with pytest.raises(LaunchError, match=said):
+        with pytest.raises((LaunchError, RecipeError), match=said):
             with_defaults(Slurm())
+    file.write_text("time: 1", encoding="utf-8")
+    assert with_defaults(Slurm(signal_seconds=10)).time == "1"
+    with pytest.raises(RecipeError, match=r"120 seconds before the end of 1 .*with the recipe's cluster.slurm"):
+        with_defaults(Slurm())
+    file.write_text("gpu_type: h200", encoding="utf-8")
+    with pytest.raises(LaunchError, match="of how many GPUs"):
+        job_of([load("quickstart")], [], tmp_path / "run")
+    file.write_text("", encoding="utf-8")
+    assert with_defaults(Slurm()) == Slurm()
     monkeypatch.setenv(VARIABLE, str(tmp_path / "nothing"))
     with pytest.raises(LaunchError, match="no such file"):
         with_defaults(Slurm())

@@ -11,7 +11,7 @@ from rl.processes.watchdog import Watchdog
 
 how, stacks = sys.argv[1], Path(sys.argv[2])
 say = lambda words: print(words, flush=True)
-watchdog = Watchdog(0.0 if how == "off" else 0.5, say=say, tell=lambda reason: say("told: " + reason))
+watchdog = Watchdog({"off": 0.0, "beats": 2.0}.get(how, 0.5), say=say, tell=lambda reason: say("told: " + reason))
 pause = threading.Event()
 
 def stuck_here():
@@ -27,8 +27,8 @@ with watchdog:
         threading.Thread(target=watchdog.end, args=("process 1 has died",)).start()
         pause.wait(0.2)
     else:
-        for _ in range(20):
-            pause.wait(0.1)
+        for _ in range(15):
+            pause.wait(0.2)
             watchdog.beat()
 print("at the end", flush=True)
 """
