@@ -20,7 +20,7 @@ RECORD = "launch.json"
 
 def write_record(path: Path, record: dict[str, Any]) -> None:
     """Write down what was launched: the number of the `job`, and the `runs` of an array."""
-    (path / LAUNCH).mkdir(exist_ok=True)
+    (path / LAUNCH).mkdir(parents=True, exist_ok=True)
     record["submitted"] = datetime.now(UTC).isoformat(timespec="seconds")
     write_atomically(path / LAUNCH / RECORD, json.dumps(record, indent=2) + "\n")
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -104,6 +105,19 @@ def test_two_processes_stop_together_and_go_on(alone: Path, tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     ours, theirs = (load_file(run / "checkpoints/ppo/final/model.safetensors") for run in (path, whole))
     assert all(ours[name].equal(theirs[name]) for name in theirs)
+
+
+def test_a_fault_that_the_main_process_finds_is_no_crash(alone: Path, tmp_path: Path) -> None:
+    """A checkpoint of one process is not taken up by two; the second hears nothing but that."""
+    path = tmp_path / "run"
+    shutil.copytree(alone, path)
+    shutil.rmtree(path / "checkpoints" / "ppo" / "final")
+    command = [sys.executable, *TORCHRUN, "-m", "rl", "train", "--resume", "--run-dir", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    said = done.stdout + done.stderr
+    assert done.returncode != 0 and said.count("was written by 1 processes, and cannot be taken up by 2") == 1, said
+    attempt = json.loads((path / "environment.json").read_text(encoding="utf-8"))["attempts"][-1]
+    assert attempt["ended"]["how"] == "refused" and not list(path.glob("logs/stacks*"))
 
 
 def test_processes_whose_parent_is_gone_save_and_end(tmp_path: Path) -> None:
