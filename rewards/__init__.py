@@ -7,6 +7,7 @@ from pathlib import Path
 from rewards.answer import Answer
 from rewards.base import Label, Reward, RewardError, Role, Sample, Score, said
 from rewards.countdown import Countdown
+from rewards.echo import Echo
 from rewards.effort import Effort, LengthTarget
 from rewards.format import Format
 from rewards.monitor import Monitor
@@ -15,6 +16,7 @@ from rewards.rubric import Combination, Rubric
 REWARDS: dict[str, type[Reward]] = {
     "answer": Answer,
     "countdown": Countdown,
+    "echo": Echo,
     "effort": Effort,
     "format": Format,
     "length_target": LengthTarget,
@@ -45,4 +47,16 @@ def find(name: str) -> type[Reward]:
     return found
 
 
-__all__ = ["REWARDS", "Combination", "Label", "Reward", "RewardError", "Role", "Rubric", "Sample", "Score", "find"]
+__all__ = [
+    "REWARDS",
+    "Combination",
+    "Echo",
+    "Label",
+    "Reward",
+    "RewardError",
+    "Role",
+    "Rubric",
+    "Sample",
+    "Score",
+    "find",
+]

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from rewards import REWARDS, Reward, Role, Rubric, find
+from rewards import REWARDS, Echo, Reward, Role, Rubric, find
 from rewards.base import said
 from rl.recipe.credit_sections import Anchor, Coupled, Shuffled
 from rl.recipe.data_sections import Benchmark, Columns, Data, ReasoningGym
@@ -105,6 +105,8 @@ def _rubric_faults(section: Rewards) -> Iterator[Fault]:
             continue
         if fault := _shape_fault(rewards[name]):
             yield place, fault
+        if isinstance(rewards[name], Echo) and part.role is None and section.combine != "bonus_if_correct":
+            yield place, "would pay for wrong answers too; write combine: bonus_if_correct, or a role of its own"
     if section.combine != "lagrangian" and section.multiplier != Multiplier():
         yield ["multiplier"], f"has no effect with combine {section.combine}; leave it out"
     if len(rewards) == len(section.parts):

@@ -40,7 +40,8 @@ class Rewards(Section):
     alone (AVAR); `lagrangian`: a constraint weighs lambda (CoT Monitor+); `decoupled`: each reward is normalised in its
     group, then weighted (SLIM). See docs/rewards.md."""
     parts: dict[str, Part] = {"answer": Part(weight=1.0), "format": Part(weight=0.2)}
-    """Rewards by name: answer, countdown, effort, format, length_target, monitor, or your own."""
+    """Rewards by name: answer, countdown, echo, effort, format, length_target,
+    monitor, or your own."""
     multiplier: Multiplier = Multiplier()
     on_error: Literal["stop", "none"] = "stop"
     """When a reward raises: `stop` ends the run and shows the sample; `none` says "cannot judge" and counts it."""
