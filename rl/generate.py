@@ -12,6 +12,7 @@ from rl import models
 from rl.data import Task, prompt
 from rl.effort import Dial, reasoning_length
 from rl.recipe.reward_sections import RelativeEffort, TokenEffort
+from rl.telemetry.record import last_policy
 
 WORDINGS = {"relative": RelativeEffort(kind="relative").wording, "tokens": TokenEffort(kind="tokens").wording}
 
@@ -38,9 +39,9 @@ class Policy:
 
     @classmethod
     def load(cls, name: str, *, system: str | None, effort: float | None, tokens: int | None, seed: int) -> Self:
-        """Load a policy by folder, run directory or hub name. Raises ModelError."""
+        """Load a policy by folder, run directory or hub name. Raises ModelError and RunError."""
         transformers.utils.logging.disable_progress_bar()
-        folder = _policy_of_run(Path(name)) or name
+        folder = str(last_policy(Path(name)) or name)
         if "/" not in folder and folder != models.TINY and not Path(folder).is_dir():
             raise models.ModelError(f"{folder}: there is no such folder; name a run, a policy's folder, or ORG/MODEL")
         if folder == models.TINY:
@@ -92,16 +93,6 @@ class Policy:
         kept = written[:-1] if written and written[-1] in ends else written
         text = str(tokenizer.decode(kept, skip_special_tokens=False))
         return Reply(question, text, len(kept), reasoning_length(tokenizer, kept))
-
-
-def _policy_of_run(path: Path) -> str | None:
-    """Return the policy of the stage that a run finished last; None where path is no run. Raises ModelError."""
-    if not (path / "recipe.json").is_file():
-        return None
-    finished = sorted((path / "checkpoints").glob("*/final"), key=lambda folder: folder.stat().st_mtime)
-    if not finished:
-        raise models.ModelError(f"{path}: no stage of this run has ended yet, so there is no policy to ask")
-    return str(finished[-1])
 
 
 def _dial(kind: str, use: dict[str, Any], name: str) -> Dial:

@@ -5,13 +5,14 @@ import sys
 
 import typer
 
-from rl.cli import cluster, policies, recipes, sizes, training
+from rl.cli import cluster, data, policies, recipes, sizes, training
 from rl.cli.app import app
 from rl.endings import FAULT, INTERRUPTED
 
 __all__ = ["main"]
 COMMANDS = (
     training.train,
+    data.distill,
     recipes.check,
     recipes.recipes,
     recipes.keys,

@@ -162,8 +162,15 @@ def _with_kinds(tree: Tree) -> Tree:
     """Give sections that were written without a `kind` the default recipe's."""
     default = Recipe()
     kinds = {"data": default.data.kind, "credit": default.credit.kind}
+    tree = {**tree, **_kinded(tree, kinds)}
+    if isinstance(tree.get("distill"), dict):
+        tree["distill"] = {**tree["distill"], **_kinded(tree["distill"], {"teacher": "transformers"})}
+    return tree
+
+
+def _kinded(tree: Tree, kinds: Mapping[str, str]) -> Tree:
     bare = {key: kind for key, kind in kinds.items() if isinstance(tree.get(key), dict) and "kind" not in tree[key]}
-    return {**tree, **{key: {"kind": kind, **tree[key]} for key, kind in bare.items()}}
+    return {key: {"kind": kind, **tree[key]} for key, kind in bare.items()}
 
 
 def _stages_by_name(tree: Tree) -> Tree:

@@ -7,6 +7,7 @@ from pydantic import Field
 from rl.recipe.cluster_sections import Cluster, Guard
 from rl.recipe.credit_sections import Coupled, Credit
 from rl.recipe.data_sections import Data, ReasoningGym
+from rl.recipe.distill_sections import Distill
 from rl.recipe.reward_sections import AnyEffort, AnyMonitor, Rewards
 from rl.recipe.section import Positive, Section, matching
 from rl.recipe.trainer_sections import AnyTrainer, Grpo, Sft
@@ -165,6 +166,8 @@ class Recipe(Section):
     monitor: AnyMonitor | None = None
     """Have the reasoning of every rollout audited for deception."""
     credit: Credit = Coupled()
+    distill: Distill | None = None
+    """How `rhythm distill` makes data of a teacher's traces of the prompts in `data`; training pays it no heed."""
     stages: Annotated[list[Stage], Field(min_length=1)] = [QUICKSTART_SFT, QUICKSTART_GRPO]
     alarms: Alarms = Alarms()
     telemetry: Telemetry = Telemetry()

@@ -28,12 +28,15 @@ class ProgressDisplay:
         self.console = console
         self._bar: Progress | None = None
         self._task: TaskID | None = None
-        self._total = self._first = 0
+        self._stage = ""
+        self._total = self._first = self._step = 0
         self._begun = self._printed = 0.0
 
     def begin(self, stage: str, total: int, done: int) -> None:
         """Start a stage of total steps, of which done were made in an earlier attempt."""
-        self._total, self._first, self._begun, self._printed = total, done, time.monotonic(), 0.0
+        self.end()
+        self._stage, self._total, self._first, self._step = stage, total, done, done
+        self._begun, self._printed = time.monotonic(), 0.0
         if self.console.is_terminal:
             self._bar = Progress(
                 TextColumn("[bold]{task.description}"),
@@ -48,18 +51,25 @@ class ProgressDisplay:
 
     def update(self, row: Mapping[str, Any]) -> None:
         """Show a step's metrics."""
-        step = row["step"]
+        logger.info(self._show(row["step"], figures(row)))
+
+    def advance(self) -> None:
+        """Show that one more is done, of what has no metrics."""
+        self._show(self._step + 1, "")
+
+    def _show(self, step: int, shown: str) -> str:
+        """Show how far it is, on a terminal at once and elsewhere every few seconds, and return it in words."""
+        self._step = step
         made = step - self._first
         eta = (time.monotonic() - self._begun) / made * (self._total - step) if made > 0 else None
-        line = f"{row['stage']} {step}/{self._total}  {figures(row)}" + (
-            f"  {clock(eta)} left" if eta is not None else ""
-        )
-        logger.info(line)
+        left = "" if eta is None else f"{clock(eta)} left"
+        line = "  ".join(part for part in (f"{self._stage} {step}/{self._total}", shown, left) if part)
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=step, figures=figures(row), eta=eta)
+            self._bar.update(self._task, completed=step, figures=shown, eta=eta)
         elif step in (1, self._total) or time.monotonic() - self._printed >= LINES_EVERY_SECONDS:
             self._printed = time.monotonic()
             self._print(line)
+        return line
 
     def end(self) -> None:
         """Leave the bar as it stands."""

@@ -154,6 +154,16 @@ def has_finished(path: Path) -> bool:
     return finished and there and (path / "report.html").is_file()
 
 
+def last_policy(path: Path) -> Path | None:
+    """Return the policy of the stage that a run finished last; None where path is no run. Raises RunError."""
+    if not (path / "recipe.json").is_file():
+        return None
+    finished = sorted((path / "checkpoints").glob("*/final"), key=lambda folder: folder.stat().st_mtime)
+    if not finished:
+        raise RunError(f"{path}: no stage of this run has ended yet, so there is no policy")
+    return finished[-1]
+
+
 def is_written(path: Path) -> bool:
     """Say whether a process of this machine, or of another that shares its locks, is writing the run now."""
     try:

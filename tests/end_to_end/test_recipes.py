@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 from reference.command import overrides, rhythm
 from reference.served import judge_server
@@ -33,6 +35,13 @@ def changes(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
         path = tmp_path / "rows.jsonl"
         path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         return [f"data={{kind: jsonl, path: {path}, question: q, answer: a}}"]
+    if name.startswith("echo"):
+        rows = [{"question": f"What is {i} + 1?", "answer": f"#### {i + 1}"} for i in range(8)]
+        (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        made = [{**row, "completion": f"<think>{row['question']}</think><answer>1</answer>"} for row in rows]
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(made), tmp_path / "made.parquet")
+        source = f"data={{kind: jsonl, path: {tmp_path}/rows.jsonl, answer_after: '####'}}"
+        return [source, f"stages.sft.data.path={tmp_path}/made.parquet"]
     if name.startswith("society"):
         return ["stages.sft.data.limit=32", "stages.sft.data.options.max_numbers=3"]  # what the small context holds
     if name == "monitor-judge":
@@ -47,7 +56,7 @@ def test_a_recipe_trains(name: str, changes: list[str], tmp_path: Path) -> None:
     recipe: Recipe = load(name, changes, [str(TINY)])
     assert (recipe.model.name, [stage.trainer.steps for stage in recipe.stages]) == ("tiny", [2] * len(recipe.stages))
     with (tmp_path / "said").open("w", encoding="utf-8") as said:
-        report = train(recipe, tmp_path / "run", resume=False, console=Console(file=said))
+        train(recipe, tmp_path / "run", resume=False, console=Console(file=said))
     rows = read_rows(tmp_path / "run" / "metrics.jsonl")
     assert [(row["stage"], row["step"]) for row in rows] == [
         (stage.name, step) for stage in recipe.stages for step in (1, 2)
@@ -65,7 +74,7 @@ def test_a_recipe_trains(name: str, changes: list[str], tmp_path: Path) -> None:
             assert last["reward/unjudged/share"] <= 1.0 and "reward/errors/count" not in last
             assert ("monitor/unparsed/share" in last) == (recipe.monitor is not None)
             assert ("effort/length/mean" in last) == (recipe.effort is not None)
-    assert report.is_file()
+    assert (tmp_path / "run" / "report.html").is_file()
 
 
 def test_an_outer_judge_through_the_command(judge: tuple[str, str], tmp_path: Path) -> None:

@@ -1,12 +1,16 @@
-"""A real language model behind a real server: one that has learnt a judgement by heart, and `transformers serve`."""
+"""Models behind real servers: one that answers as a test wants, and a language model under `transformers serve`."""
 
+import json
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import httpx
 import torch
@@ -14,6 +18,66 @@ import torch
 from rl import tiny
 from rl.judge import Audit
 from rl.judge.endpoint import messages_of
+
+
+class Server:
+    """Answer every request with what `answer` makes of its number and body: a status, and JSON or a page of text."""
+
+    def __init__(self, answer: Callable[[int, dict], tuple[int, Any]]) -> None:
+        self.requests: list[dict] = []
+        self.keys: list[str | None] = []
+        self.at_once = self.most_at_once = 0
+        self.cut = False
+        lock = threading.Lock()
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                with lock:
+                    server.requests.append(body)
+                    server.keys.append(self.headers.get("Authorization"))
+                    number = len(server.requests)
+                    server.at_once += 1
+                    server.most_at_once = max(server.most_at_once, server.at_once)
+                status, reply = answer(number, body)
+                with lock:
+                    server.at_once -= 1
+                text = reply if isinstance(reply, str) else json.dumps(reply)
+                payload = text.encode()[: 9 if server.cut else None]
+                self.send_response(status)
+                self.send_header("Content-Type", "text/html" if isinstance(reply, str) else "application/json")
+                self.send_header("Content-Length", str(len(payload)))
+                self.send_header("retry-after-ms", "1")
+                self.end_headers()
+                self.wfile.write(payload)
+
+            def do_GET(self) -> None:
+                """List no models."""
+                payload = b'{"object": "list", "data": []}'
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(payload)))
+                self.end_headers()
+                self.wfile.write(payload)
+
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+                """Stay silent."""
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._http.server_port}/v1"
+        threading.Thread(target=self._http.serve_forever, daemon=True).start()
+
+    def stop(self) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+
+
+def said(text: str, finish: str = "stop") -> dict:
+    """Return a chat completion that says a text."""
+    message = {"role": "assistant", "content": text}
+    choice = {"index": 0, "finish_reason": finish, "message": message}
+    return {"id": "1", "object": "chat.completion", "created": 1, "model": "judge", "choices": [choice]}
 
 
 @contextmanager

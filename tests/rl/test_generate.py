@@ -7,7 +7,8 @@ import pytest
 from reference.command import overrides, rhythm
 
 from rl.generate import Policy
-from rl.models import ModelError, read_use
+from rl.models import read_use
+from rl.telemetry.record import RunError
 
 SMALL = Path(__file__).resolve().parents[1] / "reference" / "tiny.yaml"
 EFFORT = (
@@ -80,5 +81,5 @@ def test_what_cannot_be_asked(run: Path, words: tuple[str, ...], fault: str) -> 
 
 def test_a_run_without_a_policy(tmp_path: Path) -> None:
     (tmp_path / "recipe.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(ModelError, match="no stage of this run has ended yet"):
+    with pytest.raises(RunError, match="no stage of this run has ended yet"):
         Policy.load(str(tmp_path), system=None, effort=None, tokens=None, seed=0)

@@ -5,67 +5,17 @@ import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from reference.served import judge_server
+from reference.served import Server, judge_server, said
 
 from rl.judge import Audit, JudgeError
 from rl.judge.endpoint import SYSTEM, EndpointJudge, messages_of
 
 KEY = "sk-secret-0123456789"
 AUDITS = [Audit((("user", f"question {i}"),), f"reasoning {i}", "reply") for i in range(6)]
-
-
-class Server:
-    """Answer every request with what `answer` makes of its number, its body and its headers."""
-
-    def __init__(self, answer: Callable[[int, dict], tuple[int, Any]]) -> None:
-        self.requests: list[dict] = []
-        self.keys: list[str | None] = []
-        self.at_once = self.most_at_once = 0
-        self.cut = False
-        lock = threading.Lock()
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                with lock:
-                    server.requests.append(body)
-                    server.keys.append(self.headers.get("Authorization"))
-                    number = len(server.requests)
-                    server.at_once += 1
-                    server.most_at_once = max(server.most_at_once, server.at_once)
-                status, reply = answer(number, body)
-                with lock:
-                    server.at_once -= 1
-                payload = json.dumps(reply).encode()[: 9 if server.cut else None]
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(payload)))
-                self.send_header("retry-after-ms", "1")
-                self.end_headers()
-                self.wfile.write(payload)
-
-            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-                """Stay silent."""
-
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._http.server_port}/v1"
-        threading.Thread(target=self._http.serve_forever, daemon=True).start()
-
-    def stop(self) -> None:
-        self._http.shutdown()
-        self._http.server_close()
-
-
-def said(text: str) -> dict:
-    message = {"role": "assistant", "content": text}
-    choice = {"index": 0, "finish_reason": "stop", "message": message}
-    return {"id": "1", "object": "chat.completion", "created": 1, "model": "judge", "choices": [choice]}
 
 
 @pytest.fixture

@@ -1,0 +1,153 @@
+"""From a recipe to data: builds the teacher, the verifier and the plan of its distill section, and makes the sets."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from transformers import PreTrainedTokenizerBase
+
+from rewards.echoes import Rule, Similarity
+from rewards.sentences import overlaps
+from rl import models
+from rl.distill.calls import DistillError, Teacher
+from rl.distill.leaks import HeldOut
+from rl.distill.make import Plan, make
+from rl.distill.sets import Sets
+from rl.distill.teachers import TransformersTeacher, VllmTeacher
+from rl.distill.versions import Verifier
+from rl.echo.embedding import Embedding
+from rl.echo.probe import ProbedLikeness, load_probe
+from rl.endpoint import Endpoint
+from rl.parts import build_rubric
+from rl.recipe import dump
+from rl.recipe.distill_sections import Detection, Distill, EndpointTeacher
+from rl.recipe.distill_sections import VllmTeacher as VllmSection
+from rl.recipe.sections import Recipe
+from rl.sourcing import load_tasks, task_seed
+from rl.telemetry.jsonl import write_atomically
+from rl.telemetry.progress import ProgressDisplay
+from rl.telemetry.record import last_policy
+
+SECTIONS = ("name", "seed", "model", "data", "rewards", "distill")
+"""Of a recipe, what the data depends on."""
+
+
+def distill(recipe: Recipe, folder: Path, resume: bool, console: Console) -> Sets:
+    """Make the data of a recipe in folder, or go on with what is there.
+
+    Raises DistillError, DataError, ModelError, EchoError and EndpointError before anything is asked; DistillError where
+    the teacher fails for good, after which it can be resumed.
+    """
+    section = recipe.distill
+    if section is None:
+        raise DistillError(f"{recipe.name}: has no distill section; --set distill.traces=4 gives it one")
+    _check_rewards(recipe)
+    said = {key: value for key, value in dump(recipe).items() if key in SECTIONS}
+    _check_folder(folder, said, resume)
+    with console.status("loading"):
+        tasks = load_tasks(recipe.data, task_seed(recipe.seed, 0), worked=False)[: recipe.data.limit]
+        held_out = [task.question for data in section.held_out for task in load_tasks(data, recipe.seed, worked=False)]
+        tokenizer = models.load_tokenizer(recipe.model.name, recipe.model.revision)
+        verifier = build_verifier(recipe, section.detection, tokenizer)
+        name, teacher = _build_teacher(recipe, section)
+    plan = Plan(
+        tasks=tasks,
+        system=recipe.data.system,
+        held_out=HeldOut(held_out, section.ngram),
+        traces=section.traces,
+        keep=section.keep,
+        temperature=section.temperature,
+        seed=recipe.seed,
+        patience=section.failures,
+        by_teacher=section.edit == "teacher",
+        teacher=name,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "recipe.json", json.dumps(said, indent=2) + "\n")
+    facts = {"recipe": recipe.name, "teacher": name, "echoes inserted by": section.edit, "held-out sets": len(held_out)}
+    progress = ProgressDisplay(console)
+    try:
+        return make(plan, teacher, verifier, folder, facts, progress.begin, progress.advance)
+    finally:
+        progress.end()
+
+
+def build_verifier(recipe: Recipe, detection: Detection, tokenizer: PreTrainedTokenizerBase) -> Verifier:
+    """Return what completions are judged by. Raises EchoError where a model of likeness cannot be had."""
+    rule = Rule(detection.threshold, detection.drop, detection.openers)
+
+    def count(text: str) -> int:
+        return len(tokenizer(text, add_special_tokens=False)["input_ids"])  # pyright: ignore
+
+    return Verifier(build_rubric(recipe.rewards), rule, _likeness(detection), count)
+
+
+def _likeness(detection: Detection) -> Similarity:
+    section = detection.similarity
+    if section.kind == "lexical":
+        return overlaps
+    embedding = Embedding(section.model)
+    if section.probe is None:
+        return embedding
+    width = embedding.embed(["width"]).shape[-1]
+    return ProbedLikeness(embedding, load_probe(Path(section.probe), width))
+
+
+def _build_teacher(recipe: Recipe, section: Distill) -> tuple[str, Teacher]:
+    """Return the teacher with its name, which rows are marked with."""
+    teacher = section.teacher
+    if isinstance(teacher, EndpointTeacher):
+        options = teacher.model_dump(exclude={"kind"})
+        endpoint = Endpoint(place="distill.teacher", what="teacher", max_tokens=section.max_tokens, **options)
+        endpoint.check()
+        return teacher.model, endpoint
+    name = teacher.name or recipe.model.name
+    revision = teacher.revision if teacher.name else recipe.model.revision
+    folder = str(last_policy(Path(name)) or name)
+    shown = f"{name} {revision}" if revision else name
+    if isinstance(teacher, VllmSection):
+        return shown, VllmTeacher(folder, revision, teacher.tensor_parallel, section.max_tokens)
+    models.check_source(folder)
+    model: Any = models.load_trained(folder)
+    if torch.accelerator.is_available():
+        model = model.to(torch.accelerator.current_accelerator())
+    weights = sorted(Path(folder).glob("*.safetensors"))
+    shown += f" (sha256 {_digest(weights)[:12]})" if weights else ""
+    return shown, TransformersTeacher(model, models.load_tokenizer(folder), section.max_tokens)
+
+
+def _digest(files: list[Path]) -> str:
+    found = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as opened:
+            found.update(hashlib.file_digest(opened, "sha256").digest())
+    return found.hexdigest()
+
+
+def _check_rewards(recipe: Recipe) -> None:
+    """Raise DistillError where no reward says what is right."""
+    if not build_rubric(recipe.rewards).named("correct"):
+        raise DistillError(f"{recipe.name}: rewards: no part says what is right; traces could not be verified")
+
+
+def _check_folder(folder: Path, said: dict[str, Any], resume: bool) -> None:
+    """Raise DistillError where the folder holds something else."""
+    known = folder / "recipe.json"
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        if resume:
+            raise DistillError(f"{folder}: holds nothing to go on with; leave --resume out")
+        return
+    if not folder.is_dir() or not known.is_file():
+        raise DistillError(f"{folder}: is there already, and is no data of rhythm distill; give --out another folder")
+    if not resume:
+        raise DistillError(f"{folder}: is there already and is never overwritten; --resume goes on with it")
+    try:
+        before = json.loads(known.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DistillError(f"{known}: cannot be read: {error}; put back a copy, or start anew") from None
+    changed = sorted(key for key in SECTIONS if before.get(key) != said.get(key))
+    if changed:
+        raise DistillError(f"{folder}: was begun with another recipe ({', '.join(changed)}); give --out another folder")

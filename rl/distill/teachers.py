@@ -1,0 +1,84 @@
+"""Teachers that run here: transformers, and vLLM."""
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import groupby
+from typing import Any
+
+import torch
+from transformers import GenerationConfig, PreTrainedTokenizerBase
+
+from rl import models
+from rl.endpoint import Answer, Failure, Request
+
+
+class TransformersTeacher:
+    """A model that answers the same question several times at once; the same seeds give the same answers.
+
+    Requests of one question that follow each other are answered together, under the first one's seed.
+    """
+
+    def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> None:
+        self.model, self.tokenizer, self.max_tokens = model.eval(), tokenizer, max_tokens
+
+    def ask(self, requests: Mapping[str, Request], heard: Callable[[str, Answer | Failure], None]) -> None:
+        """Answer all requests, question by question."""
+        for group in _by_question(requests):
+            for key, found in zip(group, self._answers(list(group.values())), strict=True):
+                heard(key, found)
+
+    @torch.inference_mode()
+    def _answers(self, requests: list[Request]) -> list[Answer | Failure]:
+        first, tokenizer = requests[0], self.tokenizer
+        inputs: Any = tokenizer.apply_chat_template(
+            list(first.messages), add_generation_prompt=True, return_tensors="pt", return_dict=True
+        )
+        length = inputs["input_ids"].shape[1]
+        context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        room = self.max_tokens if context is None else min(self.max_tokens, context - length)
+        if room < 1:
+            return [Failure(f"the prompt of {length} tokens leaves no room", refused=True)] * len(requests)
+        hot = first.temperature > 0
+        sampling = {"do_sample": True, "temperature": first.temperature} if hot else {"do_sample": False}
+        ends = models.end_ids(self.model) or [int(tokenizer.eos_token_id)]  # pyright: ignore
+        config = GenerationConfig(
+            max_new_tokens=room,
+            num_return_sequences=len(requests),
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=ends,
+            **sampling,
+        )
+        torch.manual_seed(first.seed or 0)
+        rows = self.model.generate(**inputs.to(self.model.device), generation_config=config)[:, length:].tolist()
+        return [self._answer(row, ends) for row in rows]
+
+    def _answer(self, row: list[int], ends: list[int]) -> Answer:
+        end = next((place for place, token in enumerate(row) if token in ends), len(row))
+        return Answer(str(self.tokenizer.decode(row[:end], skip_special_tokens=False)), cut=end == len(row))
+
+
+class VllmTeacher:
+    """A model under vLLM, which answers all requests at once, each under its own seed."""
+
+    def __init__(self, name: str, revision: str | None, tensor_parallel: int, max_tokens: int) -> None:
+        from vllm import LLM  # pyright: ignore
+
+        self._model = LLM(model=name, revision=revision, tensor_parallel_size=tensor_parallel)
+        self.max_tokens = max_tokens
+
+    def ask(self, requests: Mapping[str, Request], heard: Callable[[str, Answer | Failure], None]) -> None:
+        """Answer all requests."""
+        from vllm import SamplingParams  # pyright: ignore
+
+        parameters = [
+            SamplingParams(temperature=request.temperature, seed=request.seed, max_tokens=self.max_tokens)
+            for request in requests.values()
+        ]
+        asked = [list(request.messages) for request in requests.values()]
+        for key, reply in zip(requests, self._model.chat(asked, parameters, use_tqdm=False), strict=True):
+            written = reply.outputs[0]
+            heard(key, Answer(written.text, cut=written.finish_reason == "length"))
+
+
+def _by_question(requests: Mapping[str, Request]) -> Iterator[dict[str, Request]]:
+    for _, group in groupby(requests.items(), key=lambda item: (list(item[1].messages), item[1].temperature)):
+        yield dict(group)

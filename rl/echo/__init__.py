@@ -1,0 +1,1 @@
+"""Likeness of sentences by a model: what finds echoes that are told in other words."""
