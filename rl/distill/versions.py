@@ -1,7 +1,7 @@
 """From one verified trace to its three versions, each verified again; or why there are none."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from rewards import Rubric, Sample
@@ -42,6 +42,7 @@ class Verifier:
     rule: Rule
     similarity: Similarity
     count: Callable[[str], int]
+    _openings: dict[int, str] = field(default_factory=dict)  # of a length, there is one
 
     def fault(self, task: Task, completion: str) -> str | None:
         """Say why a completion is no worked answer of a task; None where it is one. Raises RewardError.
@@ -88,9 +89,9 @@ class Verifier:
                 return f"{name}: the edit is not what was found"
             if (fault := self.fault(task, text)) is not None:
                 return f"{name}: {fault}"
-        if abs(self.count(matched) - self.count(echo)) > CLOSEST:
-            return "matched: no neutral words are as long"
         sizes = {name: self.count(text) for name, text in made.items()}
+        if abs(sizes["matched"] - sizes["with an echo"]) > CLOSEST:
+            return "matched: no neutral words are as long"
         plain = sizes["without one"]
         return Versions(
             Version(echo, "none" if natural else "inserted", sizes["with an echo"], sizes["with an echo"] - plain),
@@ -101,8 +102,19 @@ class Verifier:
     def _matched(self, kept: str, wanted: int) -> str:
         """Return a trace behind neutral words, as near to so many tokens as can be: where they end, tokens may join."""
         length = wanted - self.count(kept)
-        made = (opened_with(matched_opening(max(1, length + more), self.count), kept) for more in (0, 1, -1, 2, -2))
-        return min(made, key=lambda text: abs(self.count(text) - wanted))
+        best, gap = kept, wanted
+        for more in (0, 1, -1, 2, -2):
+            text = opened_with(self._neutral(max(1, length + more)), kept)
+            if (found := abs(self.count(text) - wanted)) < gap:
+                best, gap = text, found
+            if gap == 0:
+                break
+        return best
+
+    def _neutral(self, tokens: int) -> str:
+        if tokens not in self._openings:
+            self._openings[tokens] = matched_opening(tokens, self.count)
+        return self._openings[tokens]
 
 
 def template_opening(task: Task) -> str:
