@@ -2,14 +2,13 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet
 import pytest
 from reference.command import overrides, rhythm
-from reference.served import Server, said
+from reference.served import said
 
 from rl.distill.calls import Calls, DistillError
 from rl.endpoint import Answer, Endpoint, Failure, Request
@@ -18,19 +17,6 @@ from rl.telemetry.jsonl import read_rows
 ROWS = [{"question": f"Tom has {n} apples. He buys 4 more. How many has he?", "answer": str(n + 4)} for n in range(8)]
 ECHO = "<think>Tom has {n} apples and buys 4 more. Then {n} + 4 = {sum}.</think><answer>{sum}</answer>"
 PLAIN = "<think>First, {n} + 4 = {sum}. Done.</think><answer>{sum}</answer>"
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[[Callable[[int, dict], tuple[int, Any]]], Server]]:
-    servers: list[Server] = []
-
-    def start(answer: Callable[[int, dict], tuple[int, Any]]) -> Server:
-        servers.append(Server(answer))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.stop()
 
 
 def number_of(body: dict) -> int:

@@ -4,31 +4,18 @@ import json
 import logging
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from reference.served import Server, judge_server, said
+from reference.served import judge_server, said
 
 from rl.judge import Audit, JudgeError
 from rl.judge.endpoint import SYSTEM, EndpointJudge, messages_of
 
 KEY = "sk-secret-0123456789"
 AUDITS = [Audit((("user", f"question {i}"),), f"reasoning {i}", "reply") for i in range(6)]
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[[Callable[[int, dict], tuple[int, Any]]], Server]]:
-    servers: list[Server] = []
-
-    def start(answer: Callable[[int, dict], tuple[int, Any]]) -> Server:
-        servers.append(Server(answer))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.stop()
 
 
 @pytest.fixture(autouse=True)
