@@ -40,7 +40,7 @@ def submit(cluster: Slurm, path: Path, *changes: str, attempts: int = 1, **said_
     script = render(served, slurm, "served", [path])
     theirs = shlex.quote(str(Path(sys.executable).with_name("vllm")))
     assert theirs in script
-    ours = shlex.join([sys.executable, str(small.TESTS / "reference" / "vllm.py")])
+    ours = shlex.join([sys.executable, str(small.TESTS / "reference" / "vllm_stand_in.py")])
     (path / "script").write_text(script.replace(theirs, ours), encoding="utf-8")
     return cluster.run("sbatch", "--parsable", f"--output={path}/slurm.log", path / "script")
 
