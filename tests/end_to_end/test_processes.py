@@ -117,7 +117,9 @@ def test_a_fault_that_the_main_process_finds_is_no_crash(alone: Path, tmp_path: 
     said = done.stdout + done.stderr
     assert done.returncode != 0 and said.count("was written by 1 processes, and cannot be taken up by 2") == 1, said
     attempt = json.loads((path / "environment.json").read_text(encoding="utf-8"))["attempts"][-1]
-    assert attempt["ended"]["how"] == "refused" and not list(path.glob("logs/stacks*"))
+    assert attempt["ended"]["how"] == "refused"
+    # torchrun may end the second before it has swept the file that it opened for its stacks
+    assert not any(file.stat().st_size for file in path.glob("logs/stacks*"))
 
 
 def test_processes_whose_parent_is_gone_save_and_end(tmp_path: Path) -> None:
