@@ -7,6 +7,7 @@ from rl.attention.probe import probe
 from rl.attention.readers import HeadScores, RhythmReader, ScoreReader
 from rl.attention.rhythm import Rhythm
 from rl.attention.sinks import SinkReader, watch
+from rl.attention.spans import SpanReader
 from rl.attention.structure import ProbeError, decoder_layers, num_layers
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "RhythmReader",
     "ScoreReader",
     "SinkReader",
+    "SpanReader",
     "check_probeable",
     "decoder_layers",
     "find_sinks",

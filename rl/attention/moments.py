@@ -133,12 +133,32 @@ def received(
     return (total / later.clamp_min(1).unsqueeze(1)).masked_fill(~counted.unsqueeze(1), torch.nan)
 
 
+def span_mass(
+    attention: Attention, lse: Float[Tensor, "B H T"], rows: slice, spans: Bool[Tensor, "B S T"]
+) -> Float[Tensor, "B H R S"]:
+    """Return sum over the keys s of a span of A[t, s], for each of `rows` and each of S sets of keys.
+
+    Tiles without any such key are not computed: given lse, K keys cost O(T K).
+    """
+    wanted = spans.flatten(0, 1).any(0).cpu()
+    parts = []
+    for part in _slices(attention, rows):
+        mass = lse.new_zeros(*lse.shape[:2], part.stop - part.start, spans.shape[1])
+        for columns, log_p in _tiles(attention, part, lse, wanted):
+            mass += log_p.exp_() @ spans[:, None, :, columns].transpose(-1, -2).float()
+        parts.append(mass)
+    return torch.cat(parts, 2)
+
+
 def _tiles(
-    attention: Attention, rows: slice, lse: Float[Tensor, "B H T"] | None = None
+    attention: Attention,
+    rows: slice,
+    lse: Float[Tensor, "B H T"] | None = None,
+    wanted: Bool[Tensor, "T"] | None = None,
 ) -> Iterator[tuple[slice, Float[Tensor, "B H R C"]]]:
     """Yield the keys that `rows` may see, tile by tile: their columns, and the scores, less lse where it is given.
 
-    -inf where a row does not see a key.
+    -inf where a row does not see a key. Tiles without a `wanted` key are left out.
     """
     (batch, num_heads, _, size), num_key_heads = attention.q.shape, attention.k.shape[1]
     q = attention.q[:, :, rows].float().reshape(batch, num_key_heads, -1, size)  # a key head's rows, head by head
@@ -146,6 +166,8 @@ def _tiles(
     place = torch.arange(attention.q.shape[2], device=q.device)
     unpadded = attention.keys.all(0).cpu()
     for columns in _slices(attention, slice(first, rows.stop)):
+        if wanted is not None and not wanted[columns].any():
+            continue
         products = q @ attention.k[:, :, columns].float().transpose(-1, -2)
         scores = attention.scores(products).view(batch, num_heads, rows.stop - rows.start, -1)
         if lse is not None:
