@@ -1,105 +1,105 @@
-"""Ask a trained policy questions, in the words that it was trained on, with some effort."""
+"""Ask a policy questions; and remind it of the question half-way, within the same budget (arXiv 2602.06600)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Self
+from typing import Literal
 
-import torch
-import transformers
-from transformers import GenerationConfig, PreTrainedTokenizerBase
+from rl.data import Task
+from rl.echo.openings import Neutral
+from rl.effort import CLOSING, reasoning_length
+from rl.models import ModelError
+from rl.policy import Policy, Written
 
-from rl import models
-from rl.data import Task, prompt
-from rl.effort import Dial, reasoning_length
-from rl.recipe.reward_sections import RelativeEffort, TokenEffort
-from rl.telemetry.record import last_policy
-
-WORDINGS = {"relative": RelativeEffort(kind="relative").wording, "tokens": TokenEffort(kind="tokens").wording}
+REMINDER = "\nLet me read the question again: {question}\n"
+"""What goes between the two halves of a reasoning; the paper gives no words [ours]."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Hold a question, what the policy wrote, and how long that is, in tokens."""
+    """Hold a question, what the policy wrote, how long that is, in tokens, and whether it was cut off.
+
+    `num_reminder_tokens` of them are no words of its own, but the reminder's.
+    """
 
     question: str
     completion: str
     num_tokens: int
     num_reasoning_tokens: int
+    num_reminder_tokens: int = 0
+    cut: bool = False
 
 
-class Policy:
-    """A policy that answers questions one at a time."""
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Say what is put between the two halves of a reasoning: the `question`, or `neutral` words of as many tokens.
 
-    def __init__(
-        self, model: Any, tokenizer: PreTrainedTokenizerBase, system: str | None, dial: Dial | None, asked: float
-    ) -> None:
-        self.model, self.tokenizer = model.eval(), tokenizer
-        self.system, self.dial, self.asked = system, dial, asked
-        self.knows_dial = False
+    `first` is the most tokens of the first half; None: half of the budget.
+    """
 
-    @classmethod
-    def load(cls, name: str, *, system: str | None, effort: float | None, tokens: int | None, seed: int) -> Self:
-        """Load a policy by folder, run directory or hub name. Raises ModelError and RunError."""
-        transformers.utils.logging.disable_progress_bar()
-        folder = str(last_policy(Path(name)) or name)
-        if "/" not in folder and folder != models.TINY and not Path(folder).is_dir():
-            raise models.ModelError(f"{folder}: there is no such folder; name a run, a policy's folder, or ORG/MODEL")
-        if folder == models.TINY:
-            raise models.ModelError("tiny: is untrained; name the run or the folder of a policy trained from it")
-        if not (Path(folder) / "adapter_config.json").is_file():
-            models.check_source(folder)
-        use = models.read_use(Path(folder))
-        torch.manual_seed(seed)
-        tokenizer = models.load_tokenizer(folder)
-        model: Any = models.load_trained(folder)
-        if torch.accelerator.is_available():
-            model = model.to(torch.accelerator.current_accelerator())
-        dial = None
-        if effort is not None or tokens is not None:
-            dial = _dial("relative" if effort is not None else "tokens", use, folder)
-        policy = cls(model, tokenizer, system or use.get("system"), dial, effort or tokens or 0.0)
-        policy.knows_dial = bool(use.get("effort"))
-        return policy
+    what: Literal["question", "neutral"]
+    first: int | None = None
 
-    @torch.inference_mode()
-    def reply(self, question: str, *, max_tokens: int, temperature: float) -> Reply:
-        """Answer one question with at most max_tokens, within the model's context; temperature 0 is greedy.
 
-        Raises ModelError where the question does not fit.
-        """
-        messages = prompt(Task("question", question, ""), self.system)
-        if self.dial is not None:
-            messages = self.dial.dress(messages, self.asked)
-        tokenizer = self.tokenizer
-        inputs: Any = tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
+def replies(
+    policy: Policy, tasks: Sequence[Task], *, max_tokens: int, temperature: float, again: Again | None = None
+) -> list[Reply]:
+    """Answer tasks as one batch, each with at most max_tokens in all, within the model's context.
+
+    With `again`, the reasoning is broken off at its end, or after `first` tokens; the reminder follows in its place,
+    and then what the policy goes on with, in the tokens that are left. Without, it goes on as it likes: the plain
+    continuation in the same budget. Raises ModelError where a question or the reminder does not fit.
+    """
+    starts = [policy.ids(policy.prompt(task)) for task in tasks]
+    rooms = [policy.room(start, max_tokens) for start in starts]
+    reminders: list[list[int]] = [[] for _ in tasks]
+    halves: list[list[int]] = [[] for _ in tasks]
+    if again is not None:
+        reminders = [_reminder(policy, task.question, again) for task in tasks]
+        firsts = [_first_room(again, *pair) for pair in zip(reminders, rooms, strict=True)]
+        chains = policy.write(starts, firsts, temperature, reasoning=True)
+        halves = [_open(policy, chain) + extra for chain, extra in zip(chains, reminders, strict=True)]
+    begun = [start + half for start, half in zip(starts, halves, strict=True)]
+    left = [room - len(half) for room, half in zip(rooms, halves, strict=True)]
+    rests = policy.write(begun, left, temperature)
+    return [
+        _reply(policy, task, half + rest.ids, rest.cut, len(extra))
+        for task, half, rest, extra in zip(tasks, halves, rests, reminders, strict=True)
+    ]
+
+
+def _reply(policy: Policy, task: Task, ids: list[int], cut: bool, num_reminder_tokens: int) -> Reply:
+    reasoned = reasoning_length(policy.tokenizer, ids)
+    return Reply(task.question, policy.text(ids), len(ids), reasoned, num_reminder_tokens, cut)
+
+
+def _reminder(policy: Policy, question: str, again: Again) -> list[int]:
+    """Return the tokens between the halves: those of the neutral words are as many as those of the question's."""
+    ids = policy.ids(REMINDER.format(question=question))
+    if again.what == "question":
+        return ids
+    told = policy.ids("\n" + Neutral(lambda text: len(policy.ids(text))).of(2 * len(ids)))
+    return [*told[: len(ids) - 1], policy.ids("\n")[-1]]
+
+
+def _first_room(again: Again, reminder: list[int], room: int) -> int:
+    """Return the most tokens of the first half. Raises ModelError where the reminder leaves none for the second."""
+    first = room // 2 if again.first is None else again.first
+    most = min(first, room - len(reminder) - 1)
+    if most < 1:
+        raise ModelError(
+            f"a budget of {room} tokens leaves no room beside a reminder of {len(reminder)}; raise --max-tokens"
         )
-        length = inputs["input_ids"].shape[1]
-        context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or length + max_tokens
-        if length >= context:
-            raise models.ModelError(
-                f"the question of {length} tokens does not fit into the model's {context}; shorten it"
-            )
-        sampling = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
-        config = GenerationConfig(
-            max_new_tokens=min(max_tokens, context - length),
-            pad_token_id=tokenizer.pad_token_id,
-            eos_token_id=models.end_ids(self.model) or tokenizer.eos_token_id,
-            **sampling,
-        )
-        inputs = inputs.to(self.model.device)
-        written = self.model.generate(**inputs, generation_config=config)[0, inputs["input_ids"].shape[1] :].tolist()
-        ends = [tokenizer.eos_token_id, *models.end_ids(self.model)]
-        kept = written[:-1] if written and written[-1] in ends else written
-        text = str(tokenizer.decode(kept, skip_special_tokens=False))
-        return Reply(question, text, len(kept), reasoning_length(tokenizer, kept))
+    return most
 
 
-def _dial(kind: str, use: dict[str, Any], name: str) -> Dial:
-    """Return a dial with the words that the policy was trained on. Raises ModelError where they are of another kind."""
-    trained = use.get("effort")
-    if trained and trained["kind"] != kind:
-        option = "--tokens" if trained["kind"] == "tokens" else "--effort"
-        raise models.ModelError(f"{name}: was trained to be asked with {option}; use that")
-    wording = trained["wording"] if trained else WORDINGS[kind]
-    return Dial(kind="relative" if kind == "relative" else "tokens", low=1, high=1, wording=wording)
+def _open(policy: Policy, chain: Written) -> list[int]:
+    """Return a chain without its closing tag and what follows: the reasoning goes on."""
+    text = policy.text(chain.ids)
+    if CLOSING not in text:
+        return chain.ids
+    before = text.index(CLOSING)
+    low, high = 0, len(chain.ids)
+    while low < high:  # the most tokens that end before the tag
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if len(policy.text(chain.ids[:middle])) <= before else (low, middle - 1)
+    return chain.ids[:low]

@@ -13,14 +13,19 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import PreTrainedTokenizerBase
 
 from rewards import Rubric, find
+from rewards.echoes import Rule, Similarity
+from rewards.sentences import overlaps
 from rl import data, models, tiny
 from rl.attention import ProbeError, check_probeable, probed_layers
 from rl.critic import Critic
+from rl.echo.embedding import Embedding
+from rl.echo.probe import ProbedLikeness, load_probe
 from rl.effort import AverageLengths, Dial
 from rl.judge import FrozenJudge, Judge
 from rl.multiplier import Multiplier
 from rl.recipe.checks import needs_of, roles, weights
 from rl.recipe.credit_sections import Attentive
+from rl.recipe.distill_sections import Detection
 from rl.recipe.reward_sections import AnyEffort, AnyMonitor, EndpointMonitor, FrozenMonitor, RelativeEffort, Rewards
 from rl.recipe.sections import Recipe, Stage
 from rl.recipe.trainer_sections import COPY, Online, Ppo, Sft
@@ -191,6 +196,23 @@ def build_rubric(section: Rewards) -> Rubric:
     """Return the rubric of a recipe's rewards, which checking the recipe has already built once."""
     rewards = {name: find(part.reward or name)(**part.options) for name, part in section.parts.items()}
     return Rubric(rewards, weights(section), section.combine, roles(section))
+
+
+def build_rule(section: Detection) -> Rule:
+    """Return what counts as an echo."""
+    return Rule(section.threshold, section.drop, section.openers)
+
+
+def build_likeness(section: Detection) -> Similarity:
+    """Return how like a question sentences are. Raises EchoError where a model of it cannot be had."""
+    similarity = section.similarity
+    if similarity.kind == "lexical":
+        return overlaps
+    embedding = Embedding(similarity.model)
+    if similarity.probe is None:
+        return embedding
+    width = embedding.embed(["width"]).shape[-1]
+    return ProbedLikeness(embedding, load_probe(Path(similarity.probe), width))
 
 
 def build_scorer(recipe: Recipe, plan: Plan, tokenizer: PreTrainedTokenizerBase, end_ids: Collection[int]) -> Scorer:

@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from rl.cli import cluster, data, policies, recipes, sizes, training
+from rl.cli import analyses, cluster, data, evaluations, policies, recipes, sizes, training
 from rl.cli.app import app
 from rl.endings import FAULT, INTERRUPTED
 
@@ -25,6 +25,8 @@ COMMANDS = (
 )
 for command in COMMANDS:
     app.command()(command)
+app.command("eval")(evaluations.evaluate)
+app.add_typer(analyses.analyze)
 
 
 def main() -> None:

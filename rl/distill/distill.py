@@ -1,6 +1,5 @@
 """From a recipe to data: builds the teacher, the verifier and the plan of its distill section, and makes the sets."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -9,8 +8,6 @@ import torch
 from rich.console import Console
 from transformers import PreTrainedTokenizerBase
 
-from rewards.echoes import Rule, Similarity
-from rewards.sentences import overlaps
 from rl import models
 from rl.distill.calls import DistillError, Teacher
 from rl.distill.leaks import HeldOut
@@ -18,10 +15,10 @@ from rl.distill.make import Plan, make
 from rl.distill.sets import Sets
 from rl.distill.teachers import TransformersTeacher, VllmTeacher
 from rl.distill.versions import Verifier
-from rl.echo.embedding import Embedding
-from rl.echo.probe import ProbedLikeness, load_probe
+from rl.echo.openings import Neutral
 from rl.endpoint import Endpoint
-from rl.parts import build_rubric
+from rl.parts import build_likeness, build_rubric, build_rule
+from rl.policy import digest_of
 from rl.recipe import dump
 from rl.recipe.distill_sections import Detection, Distill, EndpointTeacher
 from rl.recipe.distill_sections import VllmTeacher as VllmSection
@@ -77,23 +74,11 @@ def distill(recipe: Recipe, folder: Path, resume: bool, console: Console) -> Set
 
 def build_verifier(recipe: Recipe, detection: Detection, tokenizer: PreTrainedTokenizerBase) -> Verifier:
     """Return what completions are judged by. Raises EchoError where a model of likeness cannot be had."""
-    rule = Rule(detection.threshold, detection.drop, detection.openers)
 
     def count(text: str) -> int:
         return len(tokenizer(text, add_special_tokens=False)["input_ids"])  # pyright: ignore
 
-    return Verifier(build_rubric(recipe.rewards), rule, _likeness(detection), count)
-
-
-def _likeness(detection: Detection) -> Similarity:
-    section = detection.similarity
-    if section.kind == "lexical":
-        return overlaps
-    embedding = Embedding(section.model)
-    if section.probe is None:
-        return embedding
-    width = embedding.embed(["width"]).shape[-1]
-    return ProbedLikeness(embedding, load_probe(Path(section.probe), width))
+    return Verifier(build_rubric(recipe.rewards), build_rule(detection), build_likeness(detection), Neutral(count))
 
 
 def _build_teacher(recipe: Recipe, section: Distill) -> tuple[str, Teacher]:
@@ -114,17 +99,9 @@ def _build_teacher(recipe: Recipe, section: Distill) -> tuple[str, Teacher]:
     model: Any = models.load_trained(folder)
     if torch.accelerator.is_available():
         model = model.to(torch.accelerator.current_accelerator())
-    weights = sorted(Path(folder).glob("*.safetensors"))
-    shown += f" (sha256 {_digest(weights)[:12]})" if weights else ""
+    known = digest_of(Path(folder))
+    shown += f" (sha256 {known[:12]})" if known else ""
     return shown, TransformersTeacher(model, models.load_tokenizer(folder), section.max_tokens)
-
-
-def _digest(files: list[Path]) -> str:
-    found = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as opened:
-            found.update(hashlib.file_digest(opened, "sha256").digest())
-    return found.hexdigest()
 
 
 def _check_rewards(recipe: Recipe) -> None:

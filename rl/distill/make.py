@@ -10,12 +10,17 @@ from rewards.sentences import words
 from rl.data import Task, prompt
 from rl.distill.calls import Calls, Teacher
 from rl.distill.card import write_card
-from rl.distill.edits import INSTRUCTION
 from rl.distill.leaks import HeldOut
 from rl.distill.sets import Sets, digest
 from rl.distill.versions import Verifier, template_opening
 from rl.endpoint import Request
 
+INSTRUCTION = """\
+Below is a question. Restate it in your own words in one or two sentences, as somebody would who begins to think about \
+it: say what is given and what is asked for, with all numbers. Do not solve it, and write nothing else.
+
+Question: {question}"""
+"""What a teacher is asked that writes the echo itself [ours]."""
 TRACES, OPENINGS = "traces.jsonl", "openings.jsonl"
 
 

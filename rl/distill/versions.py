@@ -1,17 +1,17 @@
 """From one verified trace to its three versions, each verified again; or why there are none."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from rewards import Rubric, Sample
 from rewards.echoes import Rule, Similarity, find, without
 from rewards.sentences import words
 from rl.data import Task
-from rl.distill.edits import CLOSEST, TEMPLATE, matched_opening, opened_with
+from rl.echo.openings import TEMPLATE, Neutral, opened_with
 from rl.endpoint import Answer
 
 Edit = Literal["none", "inserted", "deleted", "padded"]
+CLOSEST = 2  # tokens that a matched version may be longer or shorter
 LOOP_WORDS, LOOP_SHARE, LOOP_LEAST = 8, 0.5, 64  # a trace repeats itself where fewer of its 8-grams are distinct
 
 
@@ -41,8 +41,7 @@ class Verifier:
     rubric: Rubric
     rule: Rule
     similarity: Similarity
-    count: Callable[[str], int]
-    _openings: dict[int, str] = field(default_factory=dict)  # of a length, there is one
+    neutral: Neutral
 
     def fault(self, task: Task, completion: str) -> str | None:
         """Say why a completion is no worked answer of a task; None where it is one. Raises RewardError.
@@ -82,14 +81,15 @@ class Verifier:
         if not natural and not opening:
             return "no opening to insert"
         echo = trace if natural else opened_with(opening or "", trace)
-        matched = self._matched(kept, self.count(echo))
+        count = self.neutral.count
+        matched = self.neutral.before(kept, count(echo))
         made = {"with an echo": echo, "without one": kept, "matched": matched}
         for name, text in made.items():
             if self.has_echo(task, text) is not (name == "with an echo"):
                 return f"{name}: the edit is not what was found"
             if (fault := self.fault(task, text)) is not None:
                 return f"{name}: {fault}"
-        sizes = {name: self.count(text) for name, text in made.items()}
+        sizes = {name: count(text) for name, text in made.items()}
         if abs(sizes["matched"] - sizes["with an echo"]) > CLOSEST:
             return "matched: no neutral words are as long"
         plain = sizes["without one"]
@@ -98,23 +98,6 @@ class Verifier:
             Version(kept, "deleted" if natural else "none", plain, 0),
             Version(matched, "padded", sizes["matched"], sizes["matched"] - plain),
         )
-
-    def _matched(self, kept: str, wanted: int) -> str:
-        """Return a trace behind neutral words, as near to so many tokens as can be: where they end, tokens may join."""
-        length = wanted - self.count(kept)
-        best, gap = kept, wanted
-        for more in (0, 1, -1, 2, -2):
-            text = opened_with(self._neutral(max(1, length + more)), kept)
-            if (found := abs(self.count(text) - wanted)) < gap:
-                best, gap = text, found
-            if gap == 0:
-                break
-        return best
-
-    def _neutral(self, tokens: int) -> str:
-        if tokens not in self._openings:
-            self._openings[tokens] = matched_opening(tokens, self.count)
-        return self._openings[tokens]
 
 
 def template_opening(task: Task) -> str:

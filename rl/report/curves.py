@@ -88,11 +88,11 @@ def smoothing(rows: list[Row]) -> int:
     return max(3, min(25, len(rows) // 10))
 
 
-def _card(title: str, note: str, figure: Figure, wide: bool = False) -> Figure:
+def card(title: str, note: str, figure: Figure, wide: bool = False) -> Figure:
     return {"title": title, "note": note, "wide": wide, "figure": figure}
 
 
-def _line(name: str, x: list[Any], y: list[Any], ink: str, **extra: Any) -> Figure:
+def line(name: str, x: list[Any], y: list[Any], ink: str, **extra: Any) -> Figure:
     style = {"color": ink, "width": extra.pop("width", 2), "dash": extra.pop("dash", "solid")}
     mode = "lines+markers" if len(x) < 3 else "lines"
     trace = {"type": "scatter", "mode": mode, "name": label(name), "x": x, "y": y, "line": style}
@@ -102,8 +102,8 @@ def _line(name: str, x: list[Any], y: list[Any], ink: str, **extra: Any) -> Figu
 def _smoothed(rows: list[Row], key: str, name: str, ink: str, **extra: Any) -> list[Figure]:
     x, y, window = column(rows, "step"), column(rows, key), smoothing(rows)
     # One entry in the legend and one in the hover: the name stands at the mean, the value is the step's own.
-    raw = _line(name, x, y, f"{ink}/0.32", width=1.2, legendgroup=name, showlegend=False)
-    strong = _line(name, x, running_mean(y, window), ink, width=2.4, hoverinfo="skip", legendgroup=name, **extra)
+    raw = line(name, x, y, f"{ink}/0.32", width=1.2, legendgroup=name, showlegend=False)
+    strong = line(name, x, running_mean(y, window), ink, width=2.4, hoverinfo="skip", legendgroup=name, **extra)
     strong.pop("hovertemplate")
     return [raw, strong]
 
@@ -117,9 +117,9 @@ def _reward(rows: list[Row]) -> Figure:
         ink, dash = PART_INKS[place % len(PART_INKS)], PART_DASHES[(place + 1) % len(PART_DASHES)]
         name, raw = key.removeprefix("reward/").removesuffix("/mean"), column(rows, key)
         told = {"customdata": raw, "hovertemplate": "%{customdata:.4~g}"}
-        traces.append(_line(name, x, running_mean(raw, window), ink, width=1.6, dash=dash, **told))
+        traces.append(line(name, x, running_mean(raw, window), ink, width=1.6, dash=dash, **told))
     note = "The total that is optimised, and the mean of each of its parts."
-    return _card("Reward", note, {"data": traces, "layout": layout("reward")}, wide=True)
+    return card("Reward", note, {"data": traces, "layout": layout("reward")}, wide=True)
 
 
 def _length(rows: list[Row]) -> Figure | None:
@@ -129,11 +129,11 @@ def _length(rows: list[Row]) -> Figure | None:
     high = column(rows, "rollout/length/max")
     data = []
     if any(value is not None for value in low) and any(value is not None for value in high):
-        data.append(_line("shortest", x, low, "$blue/0.35", width=1))
-        data.append(_line("longest", x, high, "$blue/0.35", width=1, fill="tonexty", fillcolor="$blue/0.13"))
+        data.append(line("shortest", x, low, "$blue/0.35", width=1))
+        data.append(line("longest", x, high, "$blue/0.35", width=1, fill="tonexty", fillcolor="$blue/0.13"))
     data += _smoothed(rows, "rollout/length/mean", "mean", "$blue")
     note = "Mean tokens of a completion, within the shortest and longest of the step."
-    return _card("Completion length", note, {"data": data, "layout": layout("tokens")})
+    return card("Completion length", note, {"data": data, "layout": layout("tokens")})
 
 
 def _entropy(rows: list[Row]) -> Figure | None:
@@ -200,7 +200,7 @@ def _loss(rows: list[Row]) -> Figure | None:
         return None
     note = "The mean loss that the optimizer saw."
     data = _smoothed(rows, "optimizer/loss/mean", "loss", "$blue", showlegend=False)
-    return _card("Loss", note, {"data": data, "layout": layout("loss")})
+    return card("Loss", note, {"data": data, "layout": layout("loss")})
 
 
 def _accuracy(rows: list[Row]) -> Figure | None:
@@ -219,4 +219,4 @@ def _several(rows: list[Row], title: str, note: str, keys: list[tuple[str, str, 
         for place, (key, name, ink) in enumerate(told)
         for trace in _smoothed(rows, key, name, ink, dash=PART_DASHES[place % len(PART_DASHES)], **look)
     ]
-    return _card(title, note, {"data": data, "layout": layout(unit)})
+    return card(title, note, {"data": data, "layout": layout(unit)})

@@ -30,25 +30,27 @@ def render(run: RunData) -> str:
     steps = head_steps(run.heads)
     maps = {name: figure for name, figure in _maps(steps).items() if figure is not None}
     plots = {"figures": figures, "maps": maps, "snapshots": list(steps), "series": series(run.metrics)}
-    scripts = [_plotly(), *(_source(name) for name in SCRIPTS)]
-    template = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    ).get_template("page.html")
-    return template.render(
-        run=run,
-        policy=_policy(scripts),
-        styles=[Markup(_source(name)) for name in STYLES],
-        scripts=[Markup(script) for script in scripts],
-        facts=facts(run),
-        tiles=tiles(run),
-        stages=stage_list(run),
-        sections={"recipe": flatten(run.recipe), "environment": flatten(run.environment)},
-        curves=stages,
-        maps=maps,
-        snapshots=plots["snapshots"],
-        sample_count=len(samples),
-        thinned=thinned,
-        data={"plots": _embed({**plots, "layout": layout()}), "samples": _embed(samples)},
+    scripts = [plotly_source(), *(source(name) for name in SCRIPTS)]
+    return (
+        environment()
+        .get_template("page.html")
+        .render(
+            run=run,
+            links=[(name, name.capitalize()) for name in ("summary", "curves", "heads", "samples")],
+            policy=content_policy(scripts),
+            styles=[Markup(source(name)) for name in STYLES],
+            scripts=[Markup(script) for script in scripts],
+            facts=facts(run),
+            tiles=tiles(run),
+            stages=stage_list(run),
+            sections={"recipe": flatten(run.recipe), "environment": flatten(run.environment)},
+            curves=stages,
+            maps=maps,
+            snapshots=plots["snapshots"],
+            sample_count=len(samples),
+            thinned=thinned,
+            data={"plots": embed({**plots, "layout": layout()}), "samples": embed(samples)},
+        )
     )
 
 
@@ -69,13 +71,20 @@ def _maps(steps: dict[str, Any]) -> dict[str, Any]:
     return {"distance": distance_map(steps), "membership": membership_map(steps)}
 
 
-def _embed(value: Any) -> Markup:
+def environment() -> Environment:
+    """Return what reads templates."""
+    return Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+
+
+def embed(value: Any) -> Markup:
     """Return JSON that no HTML parser can mistake for markup."""
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return Markup(text.translate(ESCAPES))
 
 
-def _policy(scripts: list[str]) -> str:
+def content_policy(scripts: list[str]) -> str:
     """Return a content policy that runs these scripts and no others, and fetches nothing."""
     digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
     allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
@@ -83,11 +92,13 @@ def _policy(scripts: list[str]) -> str:
 
 
 @cache
-def _plotly() -> str:
+def plotly_source() -> str:
+    """Return plotly, fit to stand in a page."""
     # The page is UTF-8 without carriage returns, so that the digest is of what the browser sees.
     return get_plotlyjs().replace("\r\n", "\n").replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
 @cache
-def _source(name: str) -> str:
+def source(name: str) -> str:
+    """Return a style or a script of ours."""
     return (HERE / name).read_text("ascii")

@@ -53,9 +53,9 @@ class ProgressDisplay:
         """Show a step's metrics."""
         logger.info(self._show(row["step"], figures(row)))
 
-    def advance(self) -> None:
-        """Show that one more is done, of what has no metrics."""
-        self._show(self._step + 1, "")
+    def advance(self, count: int = 1) -> None:
+        """Show that more is done, of what has no metrics."""
+        self._show(self._step + count, "")
 
     def _show(self, step: int, shown: str) -> str:
         """Show how far it is, on a terminal at once and elsewhere every few seconds, and return it in words."""

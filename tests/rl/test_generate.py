@@ -2,12 +2,17 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from reference.command import overrides, rhythm
+from torch import Tensor
 
-from rl.generate import Policy
-from rl.models import read_use
+from rl.data import Task
+from rl.generate import Again, Reply, replies
+from rl.models import ModelError, read_use
+from rl.policy import Policy
 from rl.telemetry.record import RunError
 
 SMALL = Path(__file__).resolve().parents[1] / "reference" / "tiny.yaml"
@@ -27,24 +32,29 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def ask(policy: Policy, question: str, max_tokens: int, temperature: float = 0.0, again: Again | None = None) -> Reply:
+    [reply] = replies(policy, [Task("here", question, "")], max_tokens=max_tokens, temperature=temperature, again=again)
+    return reply
+
+
 def test_a_policy_knows_how_it_wants_to_be_asked(run: Path) -> None:
     final = run / "checkpoints" / "grpo" / "final"
     assert read_use(final) == {
         "system": "Be brief.",
         "effort": {"kind": "relative", "wording": " Effort {effort}."},
     }
-    policy = Policy.load(str(run), system=None, effort=0.5, tokens=None, seed=0)
+    policy = Policy.load(str(run), effort=0.5)
     assert policy.system == "Be brief." and policy.dial is not None and policy.dial.words(0.5) == " Effort 0.5."
-    again = Policy.load(str(final), system="Other.", effort=None, tokens=None, seed=0)
+    again = Policy.load(str(final), system="Other.")
     assert again.system == "Other." and again.dial is None
 
 
 def test_replies_are_counted_and_depend_on_what_is_asked(run: Path) -> None:
-    policy = Policy.load(str(run), system=None, effort=0.5, tokens=None, seed=0)
-    reply = policy.reply("1 + 1 =", max_tokens=12, temperature=0.0)
-    assert reply == policy.reply("1 + 1 =", max_tokens=12, temperature=0.0)
+    policy = Policy.load(str(run), effort=0.5)
+    reply = ask(policy, "1 + 1 =", max_tokens=12)
+    assert reply == ask(policy, "1 + 1 =", max_tokens=12)
     assert reply.num_tokens <= 12 and reply.num_reasoning_tokens <= reply.num_tokens and reply.completion
-    sampled = {policy.reply("1 + 1 =", max_tokens=12, temperature=5.0).completion for _ in range(3)}
+    sampled = {ask(policy, "1 + 1 =", max_tokens=12, temperature=5.0).completion for _ in range(3)}
     assert len(sampled) == 3
 
 
@@ -53,7 +63,8 @@ def test_the_command_prints_text_or_json(run: Path) -> None:
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [row["question"] for row in rows] == ["1 + 1 =", "2 + 2 ="]
-    assert set(rows[0]) == {"question", "completion", "num_tokens", "num_reasoning_tokens"}
+    counts = {"num_tokens", "num_reasoning_tokens", "num_reminder_tokens"}
+    assert set(rows[0]) == {"question", "completion", "cut", *counts}
     plain = rhythm("generate", run, "1 + 1 =", "--max-tokens", "6")
     assert "tokens" in plain.stdout.splitlines()[-1] and plain.stderr == ""
 
@@ -71,6 +82,9 @@ def test_the_command_prints_text_or_json(run: Path) -> None:
         (("{run}", "q", "--effort", "0.5", "--tokens", "9"), "two ways to ask for a length"),
         (("{run}", "q", "--effort", "-1"), "should be above 0"),
         (("{run}", "q", "--tokens", "9"), "was trained to be asked with --effort"),
+        (("{run}", "q", "--first", "3"), "--first says where --again comes in"),
+        (("{run}", "q", "--again", "neutral", "--first", "9", "--max-tokens", "9"), "leaves nothing of --max-tokens 9"),
+        (("{run}", "q", "--again", "question", "--max-tokens", "9"), "leaves no room beside a reminder"),
         (("{run}",), "ask at least one QUESTION"),
     ],
 )
@@ -79,7 +93,60 @@ def test_what_cannot_be_asked(run: Path, words: tuple[str, ...], fault: str) -> 
     assert done.returncode == 2 and fault in done.stderr and "Traceback" not in done.stderr, done.stderr
 
 
+QUESTIONS = ("1 + 1 =", "State the final answer: 12 - 7 + 3 =", "2 =")
+
+
+@pytest.mark.parametrize("again", [None, Again("question", 9), Again("neutral", 9)])
+def test_a_batch_is_its_questions_one_by_one(run: Path, again: Again | None) -> None:
+    policy = Policy.load(str(run))
+    tasks = [Task("here", question, "") for question in QUESTIONS]
+    together = replies(policy, tasks, max_tokens=80, temperature=0.0, again=again)
+    assert together == [ask(policy, question, max_tokens=80, again=again) for question in QUESTIONS]
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize("budget", [60, 90])
+def test_a_reminder_comes_half_way_and_out_of_the_same_budget(run: Path, question: str, budget: int) -> None:
+    policy = Policy.load(str(run))
+    plain = ask(policy, question, budget)
+    told = {what: ask(policy, question, budget, again=Again(what, 10)) for what in ("question", "neutral")}
+    assert told["question"].num_reminder_tokens == told["neutral"].num_reminder_tokens >= 5
+    for what, reply in told.items():
+        first, _, _ = reply.completion.partition("\n")
+        assert plain.completion.startswith(first) and "</think>" not in first
+        assert reply.num_tokens <= budget and (reply.num_tokens == budget or not reply.cut)
+        assert (f"\nLet me read the question again: {question}\n" in reply.completion) is (what == "question")
+
+
+class Scripted:
+    """A model that says what it is told, and keeps what it was asked."""
+
+    def __init__(self, policy: Policy, *texts: str) -> None:
+        self.config, self.device, self.pad = policy.model.config, policy.model.device, policy.tokenizer.pad_token_id
+        self.rows = [[*policy.ids(text), policy.ends[0], self.pad] for text in texts]
+        self.asked: list[tuple[list[int], int]] = []
+
+    def generate(self, input_ids: Tensor, generation_config: Any, **_: Any) -> Tensor:
+        self.asked.append((input_ids[0].tolist(), generation_config.max_new_tokens))
+        return torch.cat([input_ids, torch.tensor([self.rows.pop(0)])], 1)
+
+
+def test_a_reasoning_that_has_ended_goes_on_behind_the_reminder(run: Path) -> None:
+    """The closing tag and what comes with it make way for the reminder, which comes out of the budget."""
+    policy = Policy.load(str(run))
+    first, second = "<think>1 + 1 = 2.</think><answer>2</answer>", " So 2.</think><answer>2</answer>"
+    model = policy.model = Scripted(policy, first, second)
+    reply = ask(policy, "1 + 1 =", 100, again=Again("question"))
+    begun = "<think>1 + 1 = 2.\nLet me read the question again: 1 + 1 =\n"
+    assert reply.completion == begun + second and not reply.cut
+    (start, half), (told, left) = model.asked
+    assert half == 50 and policy.text(told) == policy.text(start) + begun
+    assert len(told) + left == len(start) + 100
+    with pytest.raises(ModelError, match="leaves no room beside a reminder"):
+        ask(policy, "1 + 1 =", 12, again=Again("question"))
+
+
 def test_a_run_without_a_policy(tmp_path: Path) -> None:
     (tmp_path / "recipe.json").write_text("{}", encoding="utf-8")
     with pytest.raises(RunError, match="no stage of this run has ended yet"):
-        Policy.load(str(tmp_path), system=None, effort=None, tokens=None, seed=0)
+        Policy.load(str(tmp_path))

@@ -12,9 +12,9 @@ from rewards.echoes import find as find_echo
 from rewards.sentences import overlaps
 from rl import tiny
 from rl.data import Task
-from rl.distill.edits import CLOSEST, NEUTRAL, matched_opening, opened_with
 from rl.distill.leaks import HeldOut
-from rl.distill.versions import Verifier, Versions, template_opening
+from rl.distill.versions import CLOSEST, Verifier, Versions, template_opening
+from rl.echo.openings import NEUTRAL, Neutral, opened_with
 from rl.endpoint import Answer
 
 TASK = Task("rows:1", "Tom has 3 apples. He buys 4 more. How many apples does he have?", "7")
@@ -31,7 +31,7 @@ def count() -> Callable[[str], int]:
 @pytest.fixture(scope="module")
 def verifier(count: Callable[[str], int]) -> Verifier:
     rubric = Rubric({"answer": find("answer")(), "format": find("format")()}, {"answer": 1.0, "format": 0.2})
-    return Verifier(rubric, Rule(), overlaps, count)
+    return Verifier(rubric, Rule(), overlaps, Neutral(count))
 
 
 def versions(verifier: Verifier, trace: str) -> Versions:
@@ -71,7 +71,7 @@ def test_the_matched_version_is_as_long_and_restates_nothing(
 @settings(deadline=None, derandomize=True, max_examples=40)
 @given(tokens=st.integers(1, 300))
 def test_neutral_words_come_to_any_length(count: Callable[[str], int], tokens: int) -> None:
-    told = matched_opening(tokens, count)
+    told = Neutral(count).of(tokens)
     assert abs(count(told) - tokens) <= CLOSEST or tokens < count("Okay,")
     assert NEUTRAL.startswith(told.rstrip(" .")[:20])
 

@@ -13,7 +13,7 @@ from reference.runs import make_run
 from rl.report import write_report
 from rl.report.curves import running_mean, stage_figures
 from rl.report.figures import distance_map, head_steps, membership_map
-from rl.report.page import _embed
+from rl.report.page import embed
 from rl.report.rundata import by_stage, number, read_run
 from rl.report.samples import SAMPLE_LIMIT, pack_samples
 from rl.report.summary import duration, flatten, tiles
@@ -104,9 +104,9 @@ def test_a_large_run_is_thinned_evenly_and_says_so() -> None:
     assert note.startswith("Showing 2,000 of 4,000 samples")
 
 
-def test_embedded_json_holds_nothing_a_parser_could_act_on() -> None:
+def testembedded_json_holds_nothing_a_parser_could_act_on() -> None:
     hostile = "</script><!-- & \u2028\u2029 \ud800 \x00"
-    text = str(_embed({"a": hostile}))
+    text = str(embed({"a": hostile}))
     assert text.isascii() and not set(text) & set("<>&\x00")
     assert json.loads(text)["a"] == hostile
 

@@ -1,0 +1,1 @@
+"""What a policy's own probabilities, and its attention, say of its reasoning."""

@@ -1,0 +1,189 @@
+"""What an echo does to a policy: how likely it makes the trace, and where the attention of what follows goes.
+
+arXiv 2602.06600. With a completion y = e s of an echo e and the rest s to a question x, and L the mean log-prob of a
+token: the likelihood gap is L(y | x) - L(s | x), the suffix gap L(s | x, e) - L(s | x) over the tokens that are the
+same in both [ours: where the cut falls, a space may join a word or not]. Refocusing is the attention of the tokens of s
+to e, and to the question; the control is the same s behind neutral words of as many tokens as e.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from rewards.echoes import Rule, Similarity, find, without
+from rl.analysis.forward import Passage, Passed, forward
+from rl.analysis.traces import AnalysisError, Trace
+from rl.attention import num_layers
+from rl.data import Task
+from rl.echo.boundary import token_span
+from rl.echo.openings import Neutral
+from rl.policy import Policy
+
+Mass = dict[int, tuple[float, float]]
+"""By layer, the attention to the opening and to the question, mean over heads and tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Hold what was found of one trace, in nats and tokens; without an echo both gaps are 0 and no attention is read.
+
+    A gap is None where the completion is nothing but an echo; the control's attention too.
+    """
+
+    question: str
+    correct: bool | None
+    num_tokens: int
+    num_echo_tokens: int
+    log_prob: float
+    gap: float | None = 0.0
+    suffix_gap: float | None = 0.0
+    attention: Mass | None = None
+    control: Mass | None = None
+
+
+@dataclass(frozen=True)
+class Detector:
+    """Say what counts as an echo."""
+
+    rule: Rule
+    similarity: Similarity
+
+    def cut(self, question: str, completion: str) -> tuple[tuple[int, int], str] | None:
+        """Return where the echo stands, in characters, and the completion without it; None where there is none."""
+        echo = find(question, completion, self.rule, self.similarity)
+        if echo is None:
+            return None
+        rest = without(question, completion, self.rule, self.similarity)
+        gone = completion[echo.start : echo.start + len(completion) - len(rest)]
+        return (echo.start, echo.start + len(gone.rstrip())), rest
+
+
+def measure(
+    policy: Policy,
+    traces: Sequence[Trace],
+    detector: Detector,
+    *,
+    batch: int,
+    heard: Callable[[int], None],
+) -> list[Measured]:
+    """Measure traces, `batch` of them in a pass, and tell `heard` how many are done.
+
+    Raises AnalysisError for one that the model's context does not hold.
+    """
+    neutral = Neutral(lambda text: len(policy.ids(text)))
+    prepared = [_Prepared.of(policy, trace, detector, neutral) for trace in traces]
+    order = sorted(range(len(prepared)), key=lambda index: -len(prepared[index].whole.completion))
+    found: dict[int, Measured] = {}
+    layers = range(num_layers(policy.model))
+    for start in range(0, len(order), batch):
+        part = order[start : start + batch]
+        passages = [passage for index in part for passage in prepared[index].passages()]
+        results = _passed(policy, passages, layers, batch)
+        for index in part:
+            found[index] = prepared[index].measured(results)
+        heard(len(part))
+    return [found[index] for index in range(len(prepared))]
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """Hold a trace as passages: whole, and where it has an echo without it and behind neutral words."""
+
+    trace: Trace
+    whole: Passage
+    short: Passage | None
+    control: Passage | None
+    num_echo_tokens: int = 0
+    same: int = 0
+    """Tokens that the whole and the rest end with alike."""
+
+    @classmethod
+    def of(cls, policy: Policy, trace: Trace, detector: Detector, neutral: Neutral) -> "_Prepared":
+        prompt, question = _prompt(policy, trace.question)
+        found = detector.cut(trace.question, trace.completion)
+        if found is None:
+            whole = Passage(prompt, policy.ids(trace.completion))
+            return cls(trace, _checked(policy, whole), None, None)
+        characters, rest = found
+        ids, (first, last) = token_span(policy.tokenizer, trace.completion, characters)
+        whole = _checked(policy, _passage(prompt, ids, (first, last), question))
+        if not rest[characters[0] :].strip():
+            return cls(trace, whole, None, None, last - first)
+        rest_ids, (opening, _) = token_span(policy.tokenizer, rest, (characters[0], characters[0]))
+        same = _common_end(ids[last:], rest_ids[opening:])
+        # The control may be a token or two longer or shorter: before the rest, which is the same in both.
+        told = policy.ids(neutral.before(rest, len(ids)))
+        control = _checked(policy, _passage(prompt, told, (first, len(told) - (len(ids) - last)), question))
+        return cls(trace, whole, Passage(prompt, rest_ids), control, last - first, same)
+
+    def passages(self) -> list[Passage]:
+        return [one for one in (self.whole, self.short, self.control) if one is not None]
+
+    def measured(self, results: dict[int, Passed]) -> Measured:
+        whole = results[id(self.whole)]
+        gap = suffix_gap = 0.0 if self.num_echo_tokens == 0 else None
+        if self.short is not None:
+            short = results[id(self.short)]
+            gap = float(whole.log_probs.mean() - short.log_probs.mean())
+            if self.same:
+                ends = (found.log_probs[-self.same :].mean() for found in (whole, short))
+                suffix_gap = float(next(ends) - next(ends))
+        return Measured(
+            self.trace.question,
+            self.trace.correct,
+            len(self.whole.completion),
+            self.num_echo_tokens,
+            float(whole.log_probs.mean()),
+            gap,
+            suffix_gap,
+            _mass(whole) if self.short else None,
+            _mass(results[id(self.control)]) if self.control else None,
+        )
+
+
+def _passage(prompt: list[int], ids: list[int], opening: tuple[int, int], question: tuple[int, int]) -> Passage:
+    at = len(prompt)
+    return Passage(prompt, ids, (at + opening[1], at + len(ids)), ((at + opening[0], at + opening[1]), question))
+
+
+def _prompt(policy: Policy, question: str) -> tuple[list[int], tuple[int, int]]:
+    """Return the tokens that put a question to a policy, and where the question stands in them."""
+    text = policy.prompt(Task("trace", question, ""))
+    start = text.rfind(question.strip())
+    if start < 0:
+        raise AnalysisError(f"the policy's chat template does not show a question as it is: {question[:80]!r}")
+    return token_span(policy.tokenizer, text, (start, start + len(question.strip())))
+
+
+def _checked(policy: Policy, passage: Passage) -> Passage:
+    length = len(passage.prompt) + len(passage.completion)
+    if length > policy.context:
+        raise AnalysisError(f"a trace of {length} tokens does not fit into the model's {policy.context}; leave it out")
+    return passage
+
+
+def _passed(policy: Policy, passages: Sequence[Passage], layers: Sequence[int], batch: int) -> dict[int, Passed]:
+    pad = int(policy.tokenizer.pad_token_id)  # pyright: ignore
+    found: dict[int, Passed] = {}
+    for part in _alike(passages, batch):
+        for passage, passed in zip(part, forward(policy.model, part, layers, pad), strict=True):
+            found[id(passage)] = passed
+    return found
+
+
+def _alike(passages: Sequence[Passage], batch: int) -> Iterator[list[Passage]]:
+    """Yield passages in batches, those whose attention is read apart from the others."""
+    for reads in (True, False):
+        own = [passage for passage in passages if bool(passage.spans) is reads]
+        for start in range(0, len(own), batch):
+            yield own[start : start + batch]
+
+
+def _common_end(left: Sequence[int], right: Sequence[int]) -> int:
+    """Count the tokens that two texts end with alike."""
+    pairs = zip(reversed(left), reversed(right), strict=False)
+    return next((index for index, (one, other) in enumerate(pairs) if one != other), min(len(left), len(right)))
+
+
+def _mass(passed: Passed) -> Mass:
+    means = {layer: mass.mean(0).tolist() for layer, mass in passed.mass.items()}
+    return {layer: (values[0], values[1]) for layer, values in means.items()}

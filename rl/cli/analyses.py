@@ -1,0 +1,109 @@
+"""Commands that analyse what a policy does: analyze echo."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rl.cli.app import patient_console
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from rl.analysis.summary import Summary
+    from rl.recipe.sections import Recipe
+
+analyze = typer.Typer(name="analyze", help="Look into what a policy does.", no_args_is_help=True)
+
+
+@analyze.command()
+def echo(
+    model: Annotated[str, typer.Argument(help="A run directory, a policy's folder, or a hub name.")],
+    traces: Annotated[
+        Path, typer.Argument(metavar="DATA", help="Traces: .parquet or .jsonl with question and completion.")
+    ],
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="Whose rewards say what is right, and whose distill section what an echo is; a run has one."),
+    ] = None,
+    system: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="System prompt; by default the one it was trained with.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Read only the first N traces.")] = None,
+    batch: Annotated[int, typer.Option(metavar="N", min=1, help="Traces in one forward pass.")] = 8,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="Seed of the intervals.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="By default analysis/echo-<name of DATA>.")
+    ] = None,
+) -> None:
+    """Measure what echoes of the question do (arXiv 2602.06600), by the policy's own probabilities and attention.
+
+    The likelihood gap is the mean log-prob of a trace's tokens less that of the trace without its echo; the suffix gap
+    is that of what follows the echo, with it and without. Both by right and wrong, with intervals and a logistic
+    regression. Refocusing is the attention to the echo and to the question from what follows, against neutral words as
+    long. Writes echo.json, traces.jsonl and echo.html.
+    """
+    console = patient_console()
+    with console.status("loading"):
+        from rl.analysis.analyze import analyze_echo
+        from rl.telemetry.logs import quiet_libraries
+
+        quiet_libraries()
+    folder = out or Path("analysis") / f"echo-{traces.stem}"
+    chosen = _recipe_for(model, recipe)
+    summary = analyze_echo(
+        model, traces, chosen, folder, system=system, limit=limit, batch=batch, seed=seed, console=console
+    )
+    _print(console, summary)
+    console.print(f"analysis: {folder / 'echo.html'}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _recipe_for(model: str, name: str | None) -> "Recipe":
+    """Return the recipe that was named, or the run's own, or else the defaults."""
+    from rl.recipe import load, resolve
+    from rl.recipe.sections import Recipe
+    from rl.telemetry.record import read_recipe
+
+    if name is not None:
+        return load(name)
+    path = Path(model)
+    if (path / "recipe.json").is_file():
+        return resolve(read_recipe(path), str(path / "recipe.json"))
+    return Recipe()
+
+
+def _one_a_line(rows: "list[list[str]]", heads: "Sequence[str]") -> list[list[str]]:
+    """Return a table's cells as lines of their own, which fit on any terminal; those without a value are left out."""
+    return [
+        [name if place == 0 else "", outcome, cell]
+        for name, *cells in rows
+        for place, (outcome, cell) in enumerate(zip(heads[1:], cells, strict=True))
+        if cell != "-"
+    ]
+
+
+def _print(console: "Console", summary: "Summary") -> None:
+    from rich import box
+    from rich.table import Table
+
+    from rl.analysis import page
+
+    said = f"{summary.traces} traces, {summary.with_echo} with an echo; {summary.right} right, {summary.wrong} wrong"
+    console.print(said, highlight=False)
+    tables = [("", ("with an echo", "traces", "mean [95 % interval]"), _one_a_line(page.rows_of(summary), page.HEADS))]
+    tables += [
+        (f"attention to the {span}, percent", ("", "echo", "neutral words", "difference"), rows)
+        for span in summary.attention
+        if (rows := page.attention_rows(summary, span))
+    ]
+    tables += [("right or wrong, logistic regression", ("predictor", "log-odds", "p"), page.regression_rows(summary))]
+    for title, heads, rows in tables:
+        if rows:
+            table = Table(*heads, title=title or None, title_justify="left", title_style="", box=box.SIMPLE_HEAD)
+            for row in rows:
+                table.add_row(*row)
+            console.print(table)
+    if isinstance(summary.regression, str):
+        console.print(f"no regression: {summary.regression}", highlight=False, markup=False)

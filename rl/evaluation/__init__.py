@@ -1,0 +1,1 @@
+"""How well a policy answers tasks that it was not trained on."""

@@ -1,0 +1,157 @@
+"""A trained policy: loaded from a run, a folder or the hub, asked in the words that it was trained on, in batches."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+import transformers
+from transformers import GenerationConfig, PreTrainedTokenizerBase
+
+from rl import models
+from rl.data import Task, prompt
+from rl.effort import CLOSING, Dial, reasoning_length
+from rl.recipe.reward_sections import RelativeEffort, TokenEffort
+from rl.telemetry.record import last_policy
+
+WORDINGS = {"relative": RelativeEffort(kind="relative").wording, "tokens": TokenEffort(kind="tokens").wording}
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Hold the tokens that a policy wrote, without the one that ends them; `cut` where none did."""
+
+    ids: list[int]
+    cut: bool
+
+
+class Policy:
+    """A policy, by the name of its folder or on the hub, with its tokenizer, and how it wants to be asked.
+
+    `dial` says the effort, and `asked` how much of it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: Any,
+        tokenizer: PreTrainedTokenizerBase,
+        system: str | None,
+        dial: Dial | None,
+        asked: float,
+    ) -> None:
+        self.name = name
+        self.model, self.tokenizer = model.eval(), tokenizer
+        self.system, self.dial, self.asked = system, dial, asked
+        self.knows_dial = False
+        self.ends = models.end_ids(model) or [int(tokenizer.eos_token_id)]  # pyright: ignore
+
+    @classmethod
+    def load(
+        cls, name: str, *, system: str | None = None, effort: float | None = None, tokens: int | None = None
+    ) -> Self:
+        """Load a policy by folder, run directory or hub name. Raises ModelError and RunError."""
+        transformers.utils.logging.disable_progress_bar()
+        folder = str(last_policy(Path(name)) or name)
+        if "/" not in folder and folder != models.TINY and not Path(folder).is_dir():
+            raise models.ModelError(f"{folder}: there is no such folder; name a run, a policy's folder, or ORG/MODEL")
+        if folder == models.TINY:
+            raise models.ModelError("tiny: is untrained; name the run or the folder of a policy trained from it")
+        if not (Path(folder) / "adapter_config.json").is_file():
+            models.check_source(folder)
+        use = models.read_use(Path(folder))
+        tokenizer = models.load_tokenizer(folder)
+        model: Any = models.load_trained(folder)
+        if torch.accelerator.is_available():
+            model = model.to(torch.accelerator.current_accelerator())
+        dial = None
+        if effort is not None or tokens is not None:
+            dial = _dial("relative" if effort is not None else "tokens", use, folder)
+        policy = cls(folder, model, tokenizer, system or use.get("system"), dial, effort or tokens or 0.0)
+        policy.knows_dial = bool(use.get("effort"))
+        return policy
+
+    @property
+    def context(self) -> int:
+        """Count the tokens that the model can read and write in all."""
+        return getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30
+
+    def prompt(self, task: Task) -> str:
+        """Return what the policy is given to answer a task, in its chat template."""
+        messages = prompt(task, self.system)
+        if self.dial is not None:
+            messages = self.dial.dress(messages, self.asked)
+        return str(self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
+
+    def ids(self, text: str) -> list[int]:
+        """Return the tokens of a text, as it is."""
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]  # pyright: ignore
+
+    def room(self, prompt_ids: Sequence[int], max_tokens: int) -> int:
+        """Return how much of max_tokens the model's context leaves behind a prompt.
+
+        Raises ModelError where it leaves nothing.
+        """
+        if len(prompt_ids) >= self.context:
+            raise models.ModelError(
+                f"the question of {len(prompt_ids)} tokens does not fit into the model's {self.context}; shorten it"
+            )
+        return min(max_tokens, self.context - len(prompt_ids))
+
+    @torch.inference_mode()
+    def write(
+        self, starts: Sequence[Sequence[int]], most: Sequence[int], temperature: float, *, reasoning: bool = False
+    ) -> list[Written]:
+        """Go on from each start with at most so many tokens; temperature 0 is greedy.
+
+        With `reasoning`, a text ends behind its </think> too.
+        """
+        longest = max(len(start) for start in starts)
+        pad = self.tokenizer.pad_token_id
+        padded = [[pad] * (longest - len(start)) + list(start) for start in starts]
+        mask = [[0] * (longest - len(start)) + [1] * len(start) for start in starts]
+        sampling = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
+        stop = {"stop_strings": CLOSING} if reasoning else {}
+        config = GenerationConfig(
+            max_new_tokens=max(most), pad_token_id=pad, eos_token_id=self.ends, **stop, **sampling
+        )
+        ids = torch.tensor(padded, device=self.model.device)
+        rows = self.model.generate(
+            input_ids=ids,
+            attention_mask=torch.tensor(mask, device=ids.device),
+            generation_config=config,
+            tokenizer=self.tokenizer,
+        )[:, longest:].tolist()
+        return [self._written(row[:limit], reasoning) for row, limit in zip(rows, most, strict=True)]
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Return what tokens say, special ones too."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=False))
+
+    def _written(self, row: list[int], reasoning: bool) -> Written:
+        end = next((place for place, token in enumerate(row) if token in self.ends), len(row))
+        if not reasoning or CLOSING not in self.text(row[:end]):
+            return Written(row[:end], cut=end == len(row))
+        return Written(row[: reasoning_length(self.tokenizer, row[:end])], cut=False)
+
+
+def digest_of(folder: Path) -> str | None:
+    """Return the SHA-256 of a policy's weights; None for one that lies in no folder here."""
+    files = sorted(folder.glob("*.safetensors"))
+    found = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as opened:
+            found.update(hashlib.file_digest(opened, "sha256").digest())
+    return found.hexdigest() if files else None
+
+
+def _dial(kind: str, use: dict[str, Any], name: str) -> Dial:
+    """Return a dial with the words that the policy was trained on. Raises ModelError where they are of another kind."""
+    trained = use.get("effort")
+    if trained and trained["kind"] != kind:
+        option = "--tokens" if trained["kind"] == "tokens" else "--effort"
+        raise models.ModelError(f"{name}: was trained to be asked with {option}; use that")
+    wording = trained["wording"] if trained else WORDINGS[kind]
+    return Dial(kind="relative" if kind == "relative" else "tokens", low=1, high=1, wording=wording)

@@ -1,0 +1,142 @@
+"""Evaluations: gold answers score 1, what is broken off goes on to the same results, arms differ in what they say."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from reference.command import rhythm
+from torch import Tensor
+
+from rl import tiny
+from rl.evaluation.evaluate import Decoding, EvaluationError, evaluate
+from rl.evaluation.results import results_of
+from rl.evaluation.suite import build_suite, settings_of
+from rl.generate import Again
+from rl.policy import Policy
+from rl.recipe import load
+from rl.recipe.sections import Recipe
+from rl.telemetry.jsonl import read_rows
+
+RECIPE = ("data.limit=10",)
+
+
+def recipe(*changes: str) -> Recipe:
+    return load("quickstart", [*RECIPE, *changes])
+
+
+@pytest.fixture
+def policy() -> Policy:
+    return Policy("here", tiny.build_model(0), tiny.build_tokenizer(), None, None, 0.0)
+
+
+def decoding(**changes: Any) -> Decoding:
+    standard = {"samples": 2, "max_tokens": 20, "temperature": 1.0, "again": None, "batch": 4, "seed": 0}
+    return Decoding(**{**standard, **changes})
+
+
+def run(policy: Policy, folder: Path, how: Decoding, of: Recipe, stop_after: int | None = None) -> Any:
+    done: list[int] = []
+
+    def heard(count: int) -> None:
+        done.append(count)
+        if stop_after is not None and len(done) == stop_after:
+            raise KeyboardInterrupt
+
+    return evaluate(policy, build_suite(of), how, folder, settings_of(policy, of, how), lambda *_: None, heard)
+
+
+class Gold:
+    """A model that says what it is told to, task by task."""
+
+    def __init__(self, policy: Policy, answers: list[str]) -> None:
+        self.config, self.device = policy.model.config, policy.model.device
+        self.texts = [policy.ids(f"<think>So it is.</think><answer>{answer}</answer>") for answer in answers]
+        self.end, self.pad = policy.ends[0], int(policy.tokenizer.pad_token_id)  # pyright: ignore
+
+    def generate(self, input_ids: Tensor, **_: Any) -> Tensor:
+        own, self.texts = self.texts[: len(input_ids)], self.texts[len(input_ids) :]
+        rows = [[*row, self.end, *[self.pad] * (40 - len(row))] for row in own]
+        return torch.cat([input_ids, torch.tensor(rows)], 1)
+
+
+def test_gold_answers_are_all_right_and_shuffled_ones_at_their_chance(policy: Policy, tmp_path: Path) -> None:
+    tasks = build_suite(recipe()).tasks
+    answers = [task.answer for task in tasks]
+    for name, told in {"gold": answers, "shifted": answers[1:] + answers[:1]}.items():
+        policy.model = Gold(policy, told)
+        results = run(policy, tmp_path / name, decoding(samples=1, max_tokens=40), recipe())
+        right = sum(one == other for one, other in zip(told, answers, strict=True)) / len(answers)
+        assert results.accuracy.mean == pytest.approx(right) and results.unjudged == 0
+        assert results.cut.mean == 0 and results.parts["format"].mean == 0
+    assert right < 0.5
+
+
+def test_tasks_are_none_that_a_stage_trains_on() -> None:
+    from rl.sourcing import load_tasks, task_seed
+
+    own = recipe()
+    trained = {task.question for stage in range(2) for task in load_tasks(own.data, task_seed(0, stage), worked=False)}
+    tasks = build_suite(own).tasks
+    assert len(tasks) == 10 and len({task.question for task in tasks} & trained) <= 2  # sums of few digits repeat
+
+
+def test_what_was_broken_off_goes_on_to_the_same_results(policy: Policy, tmp_path: Path) -> None:
+    whole = run(policy, tmp_path / "whole", decoding(), recipe())
+    folder = tmp_path / "broken"
+    with pytest.raises(KeyboardInterrupt):
+        run(policy, folder, decoding(), recipe(), stop_after=2)
+    path = folder / "generations.jsonl"
+    assert len(read_rows(path)) == 8
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({**read_rows(path)[0], "task": 4, "sample": 0}) + '\n{"task": 4, "sam')
+    assert run(policy, folder, decoding(), recipe()) == whole
+    assert sorted(read_rows(path), key=str) == sorted(read_rows(tmp_path / "whole/generations.jsonl"), key=str)
+    with pytest.raises(EvaluationError, match=r"begun with other settings \(temperature\)"):
+        run(policy, folder, decoding(temperature=0.5), recipe())
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "mine.txt").touch()
+    with pytest.raises(EvaluationError, match="is no evaluation"):
+        run(policy, tmp_path / "other", decoding(), recipe())
+
+
+def test_reminded_arms_have_the_same_budget(policy: Policy, tmp_path: Path) -> None:
+    lengths = {}
+    for name, again in {"plain": None, "question": Again("question"), "neutral": Again("neutral")}.items():
+        how = decoding(samples=1, max_tokens=60, temperature=0.0, again=again)
+        run(policy, tmp_path / name, how, recipe())
+        rows = read_rows(tmp_path / name / "generations.jsonl")
+        lengths[name] = [row["num_tokens"] for row in rows]
+        assert all((row["num_reminder_tokens"] > 0) is (again is not None) for row in rows)
+    assert lengths["question"] == lengths["neutral"] == lengths["plain"] == [60] * 10  # an untrained policy never ends
+
+
+def test_results_by_hand() -> None:
+    def row(task: int, correct: bool | None, tokens: int) -> dict[str, Any]:
+        length = {"num_tokens": tokens, "num_reasoning_tokens": tokens - 1, "cut": tokens > 5}
+        return {"task": task, "correct": correct, **length, "parts": {"answer": None if correct is None else 1.0}}
+
+    found = results_of([row(0, True, 4), row(0, False, 8), row(1, True, 6), row(1, None, 2)], seed=0)
+    assert found.accuracy and (found.accuracy.mean, found.accuracy.count) == (pytest.approx(2 / 3), 3)
+    assert found.tokens and found.tokens.mean == 5 and found.cut and found.cut.mean == 0.5
+    assert (found.tasks, found.answers, found.unjudged) == (2, 4, 1)
+    assert found.parts["answer"] and found.parts["answer"].mean == 1
+
+
+def test_the_command(tmp_path: Path, policy: Policy) -> None:
+    policy.model.save_pretrained(tmp_path / "policy")
+    policy.tokenizer.save_pretrained(tmp_path / "policy")
+    words = ["eval", tmp_path / "policy", "--suite", "quickstart", "--limit", "3", "--max-tokens", "8"]
+    done = rhythm(*words, "--out", tmp_path / "out")
+    assert done.returncode == 0 and "3 answers to 3 tasks" in done.stdout, done.stdout + done.stderr
+    results = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
+    assert results["results"]["tasks"] == 3 and results["suite"]["data"]["limit"] == 3 and results["weights"]
+    for extra, fault in (
+        (("--samples", "2"), "at temperature 0 all are the same"),
+        (("--first", "3"), "--first says where --again comes in"),
+        (("--set", "rewards.parts.answer=null"), "no part says what is right"),
+    ):
+        done = rhythm(*words, *extra, "--out", tmp_path / "out2")
+        assert done.returncode == 2 and fault in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert not (tmp_path / "out2").exists()
