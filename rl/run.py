@@ -145,11 +145,12 @@ def _run_attempt(
     log = path / "train.log" if run else path / "logs" / f"process{company.group.place.rank}.log"
     log_to(log)
     company.watchdog.arm(stacks_file(path, attempt, company.group.place.rank), run and partial(run.end, "failed"))
-    progress.say(f"run directory: {path}" + (f", attempt {attempt}" if attempt > 1 else ""))
-    tracker = _tracker(recipe, run, progress) if run else None
+    tracker = None
     how, reason = "interrupted", "at once"
     try:
         with interrupt:
+            progress.say(f"run directory: {path}" + (f", attempt {attempt}" if attempt > 1 else ""))
+            tracker = _tracker(recipe, run, progress) if run else None
             session = Session(recipe, path, tokenizer, company, progress, interrupt, run, tracker)
             run_stages(session, plans)
         how, reason = "finished", ""

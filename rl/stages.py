@@ -83,12 +83,14 @@ def _take_up(session: Session, plan: Plan, ended: Sequence[str]) -> Path | None:
     if checkpoint:
         written_by, present = checkpoints.facts_of(checkpoint).get("processes"), session.group.place.world
         if written_by != present:
+            many = "1 process" if written_by == 1 else f"{written_by} processes"
             raise RunError(
-                f"{checkpoint} was written by {written_by} processes, and cannot be taken up by {present}; "
-                "start as many as before"
+                f"{checkpoint} was written by {many}, and cannot be taken up by {present}; start as many as before"
             )
         session.progress.say(f"resuming {plan.stage.name} from {checkpoint.name}")
-    session.run.rewind(ended, plan.stage.name, checkpoints.step_of(checkpoint) if checkpoint else 0)
+    missing = session.run.rewind(ended, plan.stage.name, checkpoints.step_of(checkpoint) if checkpoint else 0)
+    if missing > 0:
+        session.progress.say(f"metrics.jsonl: {missing} steps before {checkpoint and checkpoint.name} are missing")
     return checkpoint
 
 

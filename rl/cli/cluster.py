@@ -42,7 +42,7 @@ def launch(
     recipe is taken as it is now; what is changed in its file later changes no job.
     """
     from rl.launch.jobs import runs_to_resume
-    from rl.launch.launch import prepare, read_seeds, runs_for, submit
+    from rl.launch.launch import check_folders, prepare, read_seeds, runs_for, submit
 
     changes = overrides or []
     if resume:
@@ -59,6 +59,8 @@ def launch(
         folder = run_dir or Path("runs") / name
         runs = runs_for(recipes, read_seeds(array) if array is not None else [], folder)
     job = prepare(runs, folder)
+    if not resume:
+        check_folders(job)
     if dry_run:
         typer.echo(job.script, nl=False)
         typer.echo(f"# submitted by: {shlex.join(job.command)}")

@@ -40,13 +40,14 @@ def train(
     """
     from rl.processes.early import EarlySignal
     from rl.processes.place import find_place, leave_settings_of_accelerate
-    from rl.telemetry.record import has_finished
+    from rl.telemetry.record import check_new, check_taken_up, has_finished
 
     early = EarlySignal()
     recipe = _recipe_to_train(name, overrides or [], overlays or [], run_dir if resume else None, resume)
     path = run_dir or Path("runs") / f"{recipe.name}-{datetime.now():%Y%m%d-%H%M%S}"
     console = patient_console()
     if dry_run:
+        check_taken_up(path) if resume else check_new(path)
         for line in plan_lines(recipe, path):
             console.print(line, highlight=False, markup=False, soft_wrap=True)
         return

@@ -13,7 +13,7 @@ from rl.launch.slurm import LaunchError
 from rl.recipe import resolve
 from rl.recipe.sections import Recipe
 from rl.telemetry.jsonl import write_atomically
-from rl.telemetry.record import LAUNCH, has_finished, is_written, read_recipe
+from rl.telemetry.record import LAUNCH, check_taken_up, has_finished, is_written, read_recipe
 
 RECORD = "launch.json"
 
@@ -47,13 +47,9 @@ def read_record(path: Path) -> dict[str, Any]:
         raise LaunchError(f"{path}: is no folder of a run") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LaunchError(
-            f"{path / LAUNCH / RECORD}: cannot be read: {first_line(error)}; remove it, and rhythm launch --resume"
+            f"{path / LAUNCH / RECORD}: cannot be read: {first_line(error)}; squeue shows the jobs that there are"
         ) from None
     return record
-
-
-def _is_name(name: object) -> bool:
-    return isinstance(name, str) and Path(name).name == name
 
 
 def runs_of(path: Path) -> Sequence[Path]:
@@ -74,6 +70,7 @@ def runs_to_resume(folder: Path, changes: Sequence[str]) -> dict[Path, Recipe]:
     left = {}
     for path in runs_of(folder):
         recipe = resolve(read_recipe(path), str(path / "recipe.json"), changes)
+        check_taken_up(path)
         job = read_record(path)["job"] if (path / LAUNCH / RECORD).is_file() else None
         state = slurm.look_up(job) if job else None
         if state is not None and not state.is_over:

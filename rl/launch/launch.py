@@ -2,12 +2,13 @@
 
 import json
 import shlex
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rl.launch import slurm
-from rl.launch.defaults import with_defaults
+from rl.launch.defaults import defaults_file, with_defaults
 from rl.launch.jobs import read_record, write_record
 from rl.launch.script import processes_per_node, render
 from rl.launch.slurm import LaunchError
@@ -16,7 +17,7 @@ from rl.recipe.checks import world_faults
 from rl.recipe.faults import Fault, RecipeError
 from rl.recipe.sections import Recipe
 from rl.telemetry.jsonl import write_atomically
-from rl.telemetry.record import LAUNCH, STOPPED, RunDirectory, check_new
+from rl.telemetry.record import LAUNCH, STOPPED, RunDirectory, RunError, check_new
 
 SCRIPT = "train.sbatch"
 
@@ -64,8 +65,11 @@ def prepare(runs: Mapping[Path, Recipe], folder: Path) -> Launch:
         names = " and ".join(list(clusters.values())[:2])
         raise LaunchError(f"{names} ask for different machines (cluster); launch them one by one")
     section = with_defaults(first.cluster.slurm)
-    if section.gpu_type is not None and first.cluster.processes is None and not section.gpus:
-        raise LaunchError("slurm.gpu_type: of how many GPUs? write cluster.processes, or cluster.slurm.gpus")
+    if section.gpu_type is not None and first.cluster.processes is None and section.gpus is None:
+        raise LaunchError(
+            f"{defaults_file()}: gpu_type: of how many GPUs? write gpus there, or cluster.slurm.gpus or "
+            "cluster.processes in the recipe"
+        )
     world = first.cluster.nodes * processes_per_node(first, section)
     faults = [
         Fault(one.name, ".".join(map(str, path)), reason)
@@ -95,14 +99,17 @@ def submit(launch: Launch, resume: bool = False, changes: Sequence[str] = ()) ->
     """
     if not resume:
         _make(launch)
-    for path in launch.runs:
-        (path / "logs").mkdir(exist_ok=True)
-        (path / LAUNCH / STOPPED).unlink(missing_ok=True)
-    beside = launch.folder / LAUNCH
-    beside.mkdir(exist_ok=True)
-    write_atomically(beside / SCRIPT, launch.script)
+    script = launch.folder / LAUNCH / SCRIPT
     try:
-        job = slurm.submit((beside / SCRIPT).absolute(), launch.options)
+        for path in launch.runs:
+            (path / "logs").mkdir(exist_ok=True)
+            (path / LAUNCH / STOPPED).unlink(missing_ok=True)
+        script.parent.mkdir(exist_ok=True)
+        write_atomically(script, launch.script)
+    except OSError as error:
+        raise _unwritable(launch.folder, error) from None
+    try:
+        job = slurm.submit(script.absolute(), launch.options)
     except LaunchError as error:
         words = ["rhythm", "launch", "--resume", "--run-dir", str(launch.folder)]
         again = shlex.join([*words, *(word for change in changes for word in ("--set", change))])
@@ -111,21 +118,40 @@ def submit(launch: Launch, resume: bool = False, changes: Sequence[str] = ()) ->
             f"sbatch {said}\nmend that, where need be with --set cluster.slurm.KEY=VALUE, and go on with\n  {again}"
         ) from None
     for index, path in enumerate(launch.runs):
-        record = {"job": job if len(launch.runs) == 1 else f"{job}_{index}", "script": str(beside / SCRIPT)}
+        record = {"job": job if len(launch.runs) == 1 else f"{job}_{index}", "script": str(script)}
         write_record(path, record)
     if launch.is_array:
         write_record(launch.folder, {**read_record(launch.folder), "job": job})
     return job
 
 
-def _make(launch: Launch) -> None:
-    """Make the runs, none of them where a folder is taken. Raises RunError."""
-    for path in launch.runs:
+def check_folders(launch: Launch) -> None:
+    """Raise RunError where a folder of a new job is taken."""
+    for path in dict.fromkeys([launch.folder, *launch.runs]):
         check_new(path)
-    if launch.is_array:
-        write_record(launch.folder, {"job": None, "runs": [path.name for path in launch.runs]})
-    for path, recipe in launch.runs.items():
-        RunDirectory.prepare(path, dump(recipe))
+
+
+def _make(launch: Launch) -> None:
+    """Make the runs: all of them, or none. Raises RunError and LaunchError."""
+    check_folders(launch)
+    made = []
+    try:
+        for path, recipe in launch.runs.items():
+            made.append(path)
+            RunDirectory.prepare(path, dump(recipe))
+        if launch.is_array:
+            made.append(launch.folder / LAUNCH)
+            write_record(launch.folder, {"job": None, "runs": [path.name for path in launch.runs]})
+    except (OSError, RunError) as error:
+        for path in made:
+            shutil.rmtree(path, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise _unwritable(launch.folder, error) from None
+        raise
+
+
+def _unwritable(folder: Path, error: OSError) -> LaunchError:
+    return LaunchError(f"{folder}: cannot write a run there: {error.strerror}; give --run-dir another folder")
 
 
 def read_seeds(text: str) -> list[int]:

@@ -1,5 +1,6 @@
 """What Slurm's own commands are asked, and what they answer."""
 
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -45,7 +46,10 @@ class JobState:
 def submit(script: Path, options: Sequence[str]) -> str:
     """Submit a script and return the job's number. Raises LaunchError with sbatch's own words."""
     said = _ask("sbatch", "--parsable", *options, str(script))
-    return said.split(";")[0].strip()
+    found = re.search(r"^(\d+)(?:;.*)?$", said, re.MULTILINE)  # a site's own words may stand around it
+    if found is None:
+        raise LaunchError(f"sbatch said no number of a job, but {said.strip()!r}; squeue shows whether there is one")
+    return found.group(1)
 
 
 def look_up(job: str) -> JobState | None:

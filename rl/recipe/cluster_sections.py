@@ -158,7 +158,7 @@ class Cluster(Section):
             raise ValueError(f"offload: needs {least}, or leave it out")
         if self.offload == "all" and self.zero != 3:
             raise ValueError("offload: weights are shared out, and can wait elsewhere, under zero: 3 alone")
-        if self.slurm.gpu_type is not None and self.processes is None and not self.slurm.gpus:
+        if self.slurm.gpu_type is not None and self.processes is None and self.slurm.gpus is None:
             raise ValueError("slurm.gpu_type: of how many GPUs? write processes, or slurm.gpus")
         if self.vllm.url is not None and self.vllm.mode != "server":
             raise ValueError("vllm.url: has no effect without vllm.mode: server; leave it out")

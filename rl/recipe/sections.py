@@ -152,9 +152,12 @@ QUICKSTART_GRPO = Stage(
 class Recipe(Section):
     """A whole run. `Recipe()` equals recipes/quickstart.yaml."""
 
-    name: Annotated[str, matching(r"(?u:\w[\w .+=-]{0,79})", "at most 80 letters, digits, spaces and . + = - _")] = (
-        "quickstart"
-    )
+    name: Annotated[
+        str,
+        matching(
+            r"(?u:\w[\w .+=-]{0,79})", "at most 80 letters, digits, spaces and . + = - _, a letter, a digit or _ first"
+        ),
+    ] = "quickstart"
     """Name of the recipe, shown in reports and on wandb."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of weights, data and sampling."""

@@ -49,9 +49,9 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
-            raise ValueError(f"{path}:{number}: not valid JSON: {error.msg}") from None
+            raise ValueError(f"{path}:{number}: not valid JSON: {error.msg}; remove the line") from None
         if not isinstance(row, dict):
-            raise ValueError(f"{path}:{number}: should be a JSON object, not a {type(row).__name__}")
+            raise ValueError(f"{path}:{number}: should be a JSON object, not a {type(row).__name__}; remove the line")
         rows.append(row)
     return rows
 

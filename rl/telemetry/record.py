@@ -115,8 +115,11 @@ class RunDirectory:
         """Return the run's own name among all runs, the same in every attempt."""
         return json.loads(self.environment.read_text(encoding="utf-8"))["id"]
 
-    def rewind(self, stages_done: Sequence[str], stage: str | None, step: int) -> None:
-        """Drop rows that a resumed run writes again: those of stage after step, and of stages not begun."""
+    def rewind(self, stages_done: Sequence[str], stage: str | None, step: int) -> int:
+        """Drop rows that a resumed run writes again: those of stage after step, and of stages not begun.
+
+        Return how many of stage's metrics before that are missing, which only damage can have taken.
+        """
 
         def keep(row: Row) -> bool:
             return row["stage"] in stages_done or (row["stage"] == stage and row["step"] <= step)
@@ -127,6 +130,7 @@ class RunDirectory:
         self.metrics, self.samples, self.heads = (
             JsonLines(writer.path) for writer in (self.metrics, self.samples, self.heads)
         )
+        return step - sum(row["stage"] == stage for row in read_rows(self.metrics.path))
 
     def close(self) -> None:
         """Close the files and let another process have the run."""
@@ -209,6 +213,17 @@ def check_new(path: Path) -> None:
         is_run = (path / "recipe.json").is_file()
         remedy = "--resume goes on with it" if is_run else "it is no run; give --run-dir another folder"
         raise RunError(f"{path}: is there already and is never overwritten; {remedy}")
+
+
+def check_taken_up(path: Path) -> None:
+    """Raise RunError where what a run wrote down is too damaged to go on with it."""
+    try:
+        if (path / "environment.json").is_file():
+            attempts.read(path / "environment.json")
+        read_rows(path / "metrics.jsonl")
+    except (OSError, ValueError) as error:
+        text = getattr(error, "strerror", None) or str(error)
+        raise RunError(f"{path}: the run cannot be taken up: {text}") from None
 
 
 def read_recipe(path: Path) -> dict[str, Any]:

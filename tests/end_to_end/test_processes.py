@@ -115,7 +115,7 @@ def test_a_fault_that_the_main_process_finds_is_no_crash(alone: Path, tmp_path: 
     command = [sys.executable, *TORCHRUN, "-m", "rl", "train", "--resume", "--run-dir", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     said = done.stdout + done.stderr
-    assert done.returncode != 0 and said.count("was written by 1 processes, and cannot be taken up by 2") == 1, said
+    assert done.returncode != 0 and said.count("was written by 1 process, and cannot be taken up by 2") == 1, said
     attempt = json.loads((path / "environment.json").read_text(encoding="utf-8"))["attempts"][-1]
     assert attempt["ended"]["how"] == "refused"
     # torchrun may end the second before it has swept the file that it opened for its stacks

@@ -80,11 +80,14 @@ def test_rewinding_drops_what_comes_after_the_checkpoint(tmp_path: Path) -> None
     run = RunDirectory.create(tmp_path / "run", RECIPE, {})
     for stage, step in [("a", 1), ("a", 2), ("b", 1), ("b", 2), ("b", 3)]:
         run.metrics.write({"stage": stage, "step": step})
-    run.rewind(["a"], "b", 2)
+    assert run.rewind(["a"], "b", 2) == 0
     run.metrics.write({"stage": "b", "step": 3, "again": True})
     rows = read_rows(run.metrics.path)
     assert [(row["stage"], row["step"]) for row in rows] == [("a", 1), ("a", 2), ("b", 1), ("b", 2), ("b", 3)]
     assert rows[-1]["again"]
+    with run.metrics.path.open("rb+") as file:
+        file.truncate(run.metrics.path.stat().st_size - 3)
+    assert run.rewind(["a"], "b", 3) == 1  # a step that a checkpoint stands behind is missing
 
 
 def test_a_run_may_go_on_with_other_wishes_of_slurm(tmp_path: Path) -> None:
