@@ -87,13 +87,14 @@ class Care:
     guard: Guard
 
 
-def sft_config(schedule: Schedule, *, max_length: int, shuffled: bool) -> SFTConfig:
-    """Return TRL's settings for completion-only SFT, in the data's order or shuffled. Raises TrainerError."""
+def sft_config(schedule: Schedule, *, max_length: int, shuffled: bool, packing: bool = False) -> SFTConfig:
+    """Return TRL's settings for completion-only SFT, in the data's order or shuffled or packed. Raises TrainerError."""
     return _config(
         SFTConfig,
         schedule,
         max_length=max_length,
         completion_only_loss=True,
+        packing=packing,
         train_sampling_strategy="random" if shuffled else "sequential",
     )
 

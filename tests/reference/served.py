@@ -21,7 +21,10 @@ from rl.judge.endpoint import messages_of
 
 
 class Server:
-    """Answer every request with what `answer` makes of its number and body: a status, and JSON or a page of text."""
+    """Answer every request with what `answer` makes of its number and body: a status, and JSON or a page of text.
+
+    Bytes are half of what is promised, behind which the line is cut.
+    """
 
     def __init__(self, answer: Callable[[int, dict], tuple[int, Any]]) -> None:
         self.requests: list[dict] = []
@@ -43,14 +46,16 @@ class Server:
                 status, reply = answer(number, body)
                 with lock:
                     server.at_once -= 1
-                text = reply if isinstance(reply, str) else json.dumps(reply)
-                payload = text.encode()[: 9 if server.cut else None]
+                half = reply if isinstance(reply, bytes) else None
+                text = reply if isinstance(reply, str) else "" if half else json.dumps(reply)
+                payload = half or text.encode()[: 9 if server.cut else None]
                 self.send_response(status)
                 self.send_header("Content-Type", "text/html" if isinstance(reply, str) else "application/json")
-                self.send_header("Content-Length", str(len(payload)))
+                self.send_header("Content-Length", str(len(payload) * (2 if half else 1)))
                 self.send_header("retry-after-ms", "1")
                 self.end_headers()
                 self.wfile.write(payload)
+                self.close_connection = half is not None
 
             def do_GET(self) -> None:
                 """List no models."""

@@ -1,6 +1,7 @@
 """Data from real servers that lie, fail and stop half-way: counted, resumed, and never in the data."""
 
 import json
+import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,36 @@ def test_a_teacher_that_fails_in_every_way(serve: Any, tmp_path: Path) -> None:
     assert card["calls"] == {"traces answered": 10, "traces failed": 4}
     page = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert "| `matched.parquet` | 3 |" in page and "| the call failed | 4 |" in page
+
+
+def test_a_teacher_that_hangs_is_cut_off_or_repeats_itself(serve: Any, tmp_path: Path) -> None:
+    """Prompt 1 is never answered, 2 is cut in its midst, 3 repeats itself to the right answer, 4 is empty."""
+    over = threading.Event()
+
+    def answer(number: int, body: dict) -> tuple[int, Any]:
+        n = number_of(body)
+        if n == 1:
+            over.wait(60)
+        if n == 2:
+            return 200, json.dumps(said(told(PLAIN, body))).encode()[:60]
+        loop = "<think>" + "Let me add the apples up once more. " * 30 + "</think><answer>{sum}</answer>"
+        return 200, said({3: told(loop, body), 4: " "}.get(n, told(PLAIN, body)))
+
+    server = serve(answer)
+    try:
+        done = rhythm(*words_for(tmp_path, server.url, "distill.teacher.timeout_seconds=0.5"))
+    finally:
+        over.set()
+    assert done.returncode == 0, done.stderr
+    assert [row["question"].split()[2] for row in rows_of(tmp_path, "plain")] == ["0", "5", "6", "7"]
+    rows = read_rows(tmp_path / "out" / "dropped.jsonl")
+    assert Counter(row["reason"] for row in rows) == {
+        "the call failed": 4,
+        "repeats itself": 2,
+        "empty": 2,
+        "the same trace": 4,
+    }
+    assert {row["detail"].split(":")[0] for row in rows if "detail" in row} == {"APITimeoutError", "APIConnectionError"}
 
 
 def test_what_failed_is_asked_again_and_nothing_else(serve: Any, tmp_path: Path) -> None:
