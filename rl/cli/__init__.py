@@ -13,6 +13,7 @@ __all__ = ["main"]
 COMMANDS = (
     training.train,
     data.distill,
+    data.probe,
     recipes.check,
     recipes.recipes,
     recipes.keys,

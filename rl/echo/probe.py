@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from rl.data import file_rows
 from rl.echo.embedding import EchoError, Embedding
 from rl.endings import first_line
 
@@ -71,6 +72,30 @@ def train_probe(
     return probe.eval()
 
 
+def read_pairs(path: Path) -> list[tuple[str, str, bool]]:
+    """Return the pairs of a file with the columns question, sentence, restates. Raises EchoError and DataError."""
+    pairs = []
+    for where, row in file_rows(str(path)):
+        question, sentence, restates = (row.get(name) for name in ("question", "sentence", "restates"))
+        if not (isinstance(question, str) and isinstance(sentence, str) and isinstance(restates, bool)):
+            raise EchoError(f"{where}: should hold question and sentence, texts, and restates, true or false")
+        pairs.append((question, sentence, restates))
+    return pairs
+
+
+def hold_out(pairs: Sequence[tuple[str, str, bool]]) -> tuple[list[tuple[str, str, bool]], list[tuple[str, str, bool]]]:
+    """Return the pairs to train on, and those of every fifth question to check with."""
+    checked = set(list(dict.fromkeys(question for question, _, _ in pairs))[4::5])
+    return [pair for pair in pairs if pair[0] not in checked], [pair for pair in pairs if pair[0] in checked]
+
+
+def accuracy(embedding: Embedding, probe: Probe, pairs: Sequence[tuple[str, str, bool]]) -> float:
+    """Return the share of pairs that a probe tells rightly, at a likelihood of a half."""
+    likeness = ProbedLikeness(embedding, probe)
+    told = [(likeness(question, [sentence])[0] > 0.5) is restates for question, sentence, restates in pairs]
+    return sum(told) / len(told)
+
+
 def save_probe(probe: Probe, path: Path) -> None:
     """Write a probe as safetensors, with its shape."""
     shape = json.dumps({"width": probe.width, "hidden": probe.hidden})
@@ -86,7 +111,7 @@ def load_probe(path: Path, width: int) -> Probe:
         probe.load_state_dict(load_file(path))
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError, TypeError) as error:
         reason = first_line(error)
-        raise EchoError(f"{path}: is no probe that train_probe made and save_probe wrote: {reason}") from None
+        raise EchoError(f"{path}: is no probe that rhythm probe wrote: {reason}") from None
     if probe.width != width:
         raise EchoError(f"{path}: was trained on embeddings of {probe.width} numbers, not of {width}")
     return probe

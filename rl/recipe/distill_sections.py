@@ -55,7 +55,7 @@ class Embedding(Section):
     model: Name = "sentence-transformers/all-MiniLM-L6-v2"
     """Any model of sentence-transformers, by folder or hub name."""
     probe: str | None = None
-    """A trained probe over the two embeddings, in place of their cosine: a file that rhythm.echo's training wrote."""
+    """A trained probe over the two embeddings, in place of their cosine: a file that `rhythm probe` wrote."""
 
 
 Similarity = Annotated[Lexical | Embedding, Field(discriminator="kind")]

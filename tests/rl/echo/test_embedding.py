@@ -1,9 +1,11 @@
 """Likeness by a model: a small one built here, whose cosines are checked, and a probe that learns from pairs."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
+from reference.command import rhythm
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.models import Pooling, Transformer
 from transformers import BertConfig, BertModel
@@ -85,6 +87,25 @@ def test_a_probe_learns_which_sentences_restate(embedding: Embedding, tmp_path: 
     assert likeness(QUESTION, []) == []
     with pytest.raises(EchoError, match="trained on embeddings of 32 numbers, not of 64"):
         load_probe(tmp_path / "probe.safetensors", 64)
+
+
+def test_the_command_trains_one(folder: Path, embedding: Embedding, tmp_path: Path) -> None:
+    rows = []
+    for n in range(30):
+        question = f"Tom has {n} apples. How many are left?"
+        rows.append({"question": question, "sentence": f"The question: Tom has {n} apples.", "restates": True})
+        rows.append({"question": question, "sentence": f"{n} + {n} = {2 * n}, so {2 * n}", "restates": False})
+    pairs, out = tmp_path / "pairs.jsonl", tmp_path / "probe.safetensors"
+    pairs.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    done = rhythm("probe", pairs, "--model", folder, "--out", out)
+    assert done.returncode == 0 and "from 48 pairs; right on those kept back: 1.000 of 12" in done.stdout, done.stderr
+    likeness = ProbedLikeness(embedding, load_probe(out, 32))
+    assert likeness(QUESTION, ["The question: Tom has 3 apples."])[0] > 0.9
+    again = rhythm("probe", pairs, "--model", folder, "--out", out)
+    assert again.returncode == 2 and "is never overwritten" in again.stderr
+    pairs.write_text('{"question": "q", "sentence": 3, "restates": true}\n', encoding="utf-8")
+    bad = rhythm("probe", pairs, "--model", folder, "--out", tmp_path / "other")
+    assert bad.returncode == 2 and "pairs.jsonl:1: should hold question and sentence" in bad.stderr
 
 
 def test_what_is_no_model_or_probe(embedding: Embedding, tmp_path: Path) -> None:
