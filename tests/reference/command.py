@@ -1,14 +1,20 @@
 """Run the real command, as a person would."""
 
+import atexit
+import functools
+import json
 import os
+import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from safetensors.torch import load_file
 
 from rl.telemetry.jsonl import read_rows
 
+SECONDS = 1800
 RHYTHM = Path(sys.executable).with_name("rhythm")
 
 # A run of seconds: every part of the quickstart, a few steps of each.
@@ -35,15 +41,57 @@ def overrides(*changes: str) -> list[str]:
     return [word for change in changes for word in ("--set", change)]
 
 
+class Warm:
+    """A process that has imported what `rhythm` imports, of which every command is a fork: see reference/warm.py."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        self._place = str(Path(self._folder.name) / "socket")
+        self._environment = _settings()
+        script = Path(__file__).with_name("warm.py")
+        self._process = subprocess.Popen([sys.executable, script, self._place], stdout=subprocess.PIPE, text=True)
+        atexit.register(self._process.kill)
+        assert self._process.stdout is not None and "ready\n" in iter(self._process.stdout.readline, "")
+
+    def fits(self) -> bool:
+        """Say whether a command would find the settings that the process was started with."""
+        return self._environment == _settings() and self._process.poll() is None
+
+    def run(self, words: list[str], cwd: Path | None) -> subprocess.CompletedProcess[str]:
+        """Run a command and wait."""
+        request = {"words": words, "cwd": str(cwd or Path.cwd()), "environment": dict(os.environ)}
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, socket.socket(socket.AF_UNIX) as wire:
+            wire.settimeout(SECONDS)
+            wire.connect(self._place)
+            socket.send_fds(wire, [json.dumps(request).encode()], [out.fileno(), err.fileno()])
+            code = int(wire.recv(16))
+            said = []
+            for file in (out, err):
+                file.seek(0)
+                said.append(file.read().decode("utf-8", "replace"))
+        return subprocess.CompletedProcess([str(RHYTHM), *words], code, *said)
+
+
+def _settings() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+
+
+@functools.cache
+def _warm() -> Warm:
+    return Warm()
+
+
 def rhythm(*words: str | Path, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run `rhythm` with words and wait."""
+    if not environment and _warm().fits():
+        return _warm().run([*map(str, words)], cwd)
     return subprocess.run(
         [RHYTHM, *map(str, words)],
         cwd=cwd,
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=1800,
+        timeout=SECONDS,
         check=False,
     )
 
