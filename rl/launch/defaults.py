@@ -29,7 +29,7 @@ def with_defaults(section: Slurm) -> Slurm:
     Raises LaunchError and RecipeError.
     """
     path = defaults_file()
-    if not path.exists():
+    if not os.path.lexists(path):
         if os.environ.get(VARIABLE):
             raise LaunchError(f"{path}: no such file (${VARIABLE})")
         return section

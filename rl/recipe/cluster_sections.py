@@ -100,7 +100,7 @@ class Slurm(Section):
     """Memory of a node, such as 500G; 0 takes all of it."""
     container: Annotated[str, Field(min_length=1, max_length=500)] | None = None
     """Container image for pyxis (`srun --container-image`)."""
-    mounts: list[Annotated[str, Field(min_length=1, max_length=500)]] = []
+    mounts: list[Annotated[str, Field(max_length=500), matching(r"(?u:[^:]+(:[^:]+){1,2})", "HOST:CONTAINER")]] = []
     """Folders that the container sees, as HOST:CONTAINER; that of the run is always one."""
     setup: list[Annotated[str, Field(min_length=1, max_length=1000)]] = []
     """Shell lines before the run starts, such as `module load cuda`. They are yours, and run as they are."""
@@ -108,8 +108,8 @@ class Slurm(Section):
     """Further options of sbatch, such as --exclude=node7; each becomes an #SBATCH line."""
     attempts: Positive = 10
     """Most attempts of one job: it is requeued at its time limit, when it is preempted, and after a crash."""
-    signal_seconds: Annotated[int, Field(ge=10)] = 120
-    """How long before the time limit the run is asked to save and stop."""
+    signal_seconds: Annotated[int, Field(ge=10, le=65535)] = 120
+    """How long before the time limit the run is asked to save and stop; Slurm itself allows at most 65535."""
 
     @model_validator(mode="after")
     def _leaves_ours_alone(self) -> "Slurm":
