@@ -18,7 +18,8 @@ REMINDER = "\nLet me read the question again: {question}\n"
 class Reply:
     """Hold a question, what the policy wrote, how long that is, in tokens, and whether it was cut off.
 
-    `num_reminder_tokens` of them are no words of its own, but the reminder's.
+    A completion begins with the <think> that a chat template writes for it, which is not counted. Of its tokens,
+    `num_reminder_tokens` are no words of its own but the reminder's.
     """
 
     question: str
@@ -31,65 +32,79 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """Say what is put between the two halves of a reasoning: the `question`, or `neutral` words of as many tokens.
+    """Say what is put between the two halves of a reasoning: the `question`, `neutral` words of as many tokens, or
+    `nothing`, so that it goes on unasked.
 
-    `first` is the most tokens of the first half; None: half of the budget.
+    `first` is the most tokens of the first half; None: half of the budget, or what the reminder leaves.
     """
 
-    what: Literal["question", "neutral"]
+    what: Literal["question", "neutral", "nothing"]
     first: int | None = None
 
 
-def replies(
-    policy: Policy, tasks: Sequence[Task], *, max_tokens: int, temperature: float, again: Again | None = None
-) -> list[Reply]:
-    """Answer tasks as one batch, each with at most max_tokens in all, within the model's context.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Hold a task in tokens, the tokens of its reminder, how many may be written in all, and in the first half."""
 
-    With `again`, the reasoning is broken off at its end, or after `first` tokens; the reminder follows in its place,
-    and then what the policy goes on with, in the tokens that are left. Without, it goes on as it likes: the plain
-    continuation in the same budget. Raises ModelError where a question or the reminder does not fit.
+    task: Task
+    start: list[int]
+    reminder: list[int]
+    room: int
+    first: int
+
+
+def ask(policy: Policy, task: Task, max_tokens: int, again: Again | None = None) -> Asked:
+    """Return a task as it is put to a policy. Raises ModelError where it, or its reminder, does not fit."""
+    start = policy.ids(policy.prompt(task))
+    room = policy.room(start, max_tokens, task.source)
+    if again is None:
+        return Asked(task, start, [], room, 0)
+    reminder = _reminder(policy, task.question, again)
+    left = room - len(reminder) - 1
+    first = min(room // 2, left) if again.first is None else again.first
+    if not 1 <= first <= left:
+        words = "leaves nothing for a first half" if left < 1 else f"leaves {left} for a first half, not {first}"
+        raise ModelError(
+            f"{task.source}: of a budget of {room} tokens, a reminder of {len(reminder)} {words}; raise --max-tokens"
+        )
+    return Asked(task, start, reminder, room, first)
+
+
+def replies(policy: Policy, asked: Sequence[Asked], *, temperature: float, again: Again | None = None) -> list[Reply]:
+    """Answer tasks as one batch, each within its room.
+
+    With `again`, the reasoning is broken off at its end, or after the tokens of the first half; the reminder follows in
+    its place, and then what the policy goes on with, in the tokens that are left. Without, it writes as it likes in the
+    same budget: the plain continuation.
     """
-    starts = [policy.ids(policy.prompt(task)) for task in tasks]
-    rooms = [policy.room(start, max_tokens) for start in starts]
-    reminders: list[list[int]] = [[] for _ in tasks]
-    halves: list[list[int]] = [[] for _ in tasks]
+    halves: list[list[int]] = [[] for _ in asked]
     if again is not None:
-        reminders = [_reminder(policy, task.question, again) for task in tasks]
-        firsts = [_first_room(again, *pair) for pair in zip(reminders, rooms, strict=True)]
-        chains = policy.write(starts, firsts, temperature, reasoning=True)
-        halves = [_open(policy, chain) + extra for chain, extra in zip(chains, reminders, strict=True)]
-    begun = [start + half for start, half in zip(starts, halves, strict=True)]
-    left = [room - len(half) for room, half in zip(rooms, halves, strict=True)]
+        chains = policy.write([one.start for one in asked], [one.first for one in asked], temperature, reasoning=True)
+        halves = [_open(policy, chain) + one.reminder for chain, one in zip(chains, asked, strict=True)]
+    begun = [one.start + half for one, half in zip(asked, halves, strict=True)]
+    left = [one.room - len(half) for one, half in zip(asked, halves, strict=True)]
     rests = policy.write(begun, left, temperature)
     return [
-        _reply(policy, task, half + rest.ids, rest.cut, len(extra))
-        for task, half, rest, extra in zip(tasks, halves, rests, reminders, strict=True)
+        _reply(policy, one, half + rest.ids, rest.cut) for one, half, rest in zip(asked, halves, rests, strict=True)
     ]
 
 
-def _reply(policy: Policy, task: Task, ids: list[int], cut: bool, num_reminder_tokens: int) -> Reply:
+def _reply(policy: Policy, one: Asked, ids: list[int], cut: bool) -> Reply:
     reasoned = reasoning_length(policy.tokenizer, ids)
-    return Reply(task.question, policy.text(ids), len(ids), reasoned, num_reminder_tokens, cut)
+    return Reply(one.task.question, policy.opening + policy.text(ids), len(ids), reasoned, len(one.reminder), cut)
 
 
 def _reminder(policy: Policy, question: str, again: Again) -> list[int]:
     """Return the tokens between the halves: those of the neutral words are as many as those of the question's."""
+    if again.what == "nothing":
+        return []
     ids = policy.ids(REMINDER.format(question=question))
     if again.what == "question":
         return ids
-    told = policy.ids("\n" + Neutral(lambda text: len(policy.ids(text))).of(2 * len(ids)))
-    return [*told[: len(ids) - 1], policy.ids("\n")[-1]]
-
-
-def _first_room(again: Again, reminder: list[int], room: int) -> int:
-    """Return the most tokens of the first half. Raises ModelError where the reminder leaves none for the second."""
-    first = room // 2 if again.first is None else again.first
-    most = min(first, room - len(reminder) - 1)
-    if most < 1:
-        raise ModelError(
-            f"a budget of {room} tokens leaves no room beside a reminder of {len(reminder)}; raise --max-tokens"
-        )
-    return most
+    neutral = Neutral(lambda text: len(policy.ids(text))).of(max(1, len(ids) - 2))
+    *told, end = policy.ids(f"\n{neutral}\n")
+    dots = policy.ids(" .")[-1:] * max(0, len(ids) - 1 - len(told))
+    return [*told[: len(ids) - 1], *dots, end]
 
 
 def _open(policy: Policy, chain: Written) -> list[int]:

@@ -14,7 +14,14 @@ from jaxtyping import Bool
 from peft import AutoPeftModelForCausalLM, LoraConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.integrations import deepspeed
 from transformers.utils.import_utils import is_flash_attn_2_available
 
@@ -23,6 +30,7 @@ from rl.critic import CRITIC, Critic
 from rl.endings import first_line
 
 TINY = "tiny"
+TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt")
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 Dtype = Literal["float32", "bfloat16", "float16"]
 
@@ -67,6 +75,8 @@ def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenize
     """Load the tokenizer of a model, with a padding token and a chat template."""
     if name == TINY:
         return tiny.build_tokenizer()
+    if Path(name).is_dir() and not any((Path(name) / file).is_file() for file in TOKENIZERS):
+        raise ModelError(f"model.name: {name} holds no tokenizer (such as {TOKENIZERS[0]}); copy the model's there")
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
     except (OSError, ValueError, KeyError) as error:
@@ -258,6 +268,23 @@ def end_ids(model: nn.Module) -> list[int]:
     """Return the tokens at which the model's generation stops."""
     ids: Any = model.generation_config.eos_token_id  # pyright: ignore
     return [] if ids is None else list(ids) if isinstance(ids, list) else [int(ids)]
+
+
+def decoding(model: nn.Module, tokenizer: PreTrainedTokenizerBase, temperature: float) -> GenerationConfig:
+    """Return how to generate as rollouts are: from the whole distribution, or at temperature 0 greedily.
+
+    All is said, since what is not would come from the model's own generation_config, such as a top_k.
+    """
+    sampling = {"temperature": temperature, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "typical_p": 1.0}
+    return GenerationConfig(
+        do_sample=temperature > 0,
+        **(sampling if temperature > 0 else {}),
+        repetition_penalty=1.0,
+        no_repeat_ngram_size=0,
+        num_beams=1,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=end_ids(model) or [int(tokenizer.eos_token_id)],  # pyright: ignore
+    )
 
 
 USE_FILE = "rhythm.json"

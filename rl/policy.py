@@ -8,7 +8,8 @@ from typing import Any, Self
 
 import torch
 import transformers
-from transformers import GenerationConfig, PreTrainedTokenizerBase
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase, StoppingCriteria, StoppingCriteriaList
 
 from rl import models
 from rl.data import Task, prompt
@@ -30,7 +31,7 @@ class Written:
 class Policy:
     """A policy, by the name of its folder or on the hub, with its tokenizer, and how it wants to be asked.
 
-    `dial` says the effort, and `asked` how much of it.
+    `dial` says the effort, and `asked` how much of it; `opening` is what the chat template writes for the policy.
     """
 
     def __init__(
@@ -46,13 +47,24 @@ class Policy:
         self.model, self.tokenizer = model.eval(), tokenizer
         self.system, self.dial, self.asked = system, dial, asked
         self.knows_dial = False
+        self.opening = "<think>" if models.opens_reasoning(tokenizer) else ""
         self.ends = models.end_ids(model) or [int(tokenizer.eos_token_id)]  # pyright: ignore
 
     @classmethod
     def load(
-        cls, name: str, *, system: str | None = None, effort: float | None = None, tokens: int | None = None
+        cls,
+        name: str,
+        *,
+        system: str | None = None,
+        fallback: str | None = None,
+        effort: float | None = None,
+        tokens: int | None = None,
     ) -> Self:
-        """Load a policy by folder, run directory or hub name. Raises ModelError and RunError."""
+        """Load a policy by folder, run directory or hub name. Raises ModelError and RunError.
+
+        `system` takes the place of the system prompt that it was trained with, "" of any; `fallback` is for a policy
+        that was not trained here.
+        """
         transformers.utils.logging.disable_progress_bar()
         folder = str(last_policy(Path(name)) or name)
         if "/" not in folder and folder != models.TINY and not Path(folder).is_dir():
@@ -69,7 +81,8 @@ class Policy:
         dial = None
         if effort is not None or tokens is not None:
             dial = _dial("relative" if effort is not None else "tokens", use, folder)
-        policy = cls(folder, model, tokenizer, system or use.get("system"), dial, effort or tokens or 0.0)
+        trained = use.get("system", fallback)
+        policy = cls(folder, model, tokenizer, trained if system is None else system, dial, effort or tokens or 0.0)
         policy.knows_dial = bool(use.get("effort"))
         return policy
 
@@ -89,14 +102,15 @@ class Policy:
         """Return the tokens of a text, as it is."""
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]  # pyright: ignore
 
-    def room(self, prompt_ids: Sequence[int], max_tokens: int) -> int:
-        """Return how much of max_tokens the model's context leaves behind a prompt.
+    def room(self, prompt_ids: Sequence[int], max_tokens: int, source: str) -> int:
+        """Return how much of max_tokens the model's context leaves behind the prompt that `source` names.
 
         Raises ModelError where it leaves nothing.
         """
         if len(prompt_ids) >= self.context:
             raise models.ModelError(
-                f"the question of {len(prompt_ids)} tokens does not fit into the model's {self.context}; shorten it"
+                f"{source}: the question of {len(prompt_ids)} tokens does not fit into the model's {self.context}; "
+                "shorten it"
             )
         return min(max_tokens, self.context - len(prompt_ids))
 
@@ -106,24 +120,32 @@ class Policy:
     ) -> list[Written]:
         """Go on from each start with at most so many tokens; temperature 0 is greedy.
 
-        With `reasoning`, a text ends behind its </think> too.
+        With `reasoning`, a text ends behind its </think> too. Raises ModelError where the model gives no finite
+        probabilities.
         """
         longest = max(len(start) for start in starts)
-        pad = self.tokenizer.pad_token_id
+        if len(starts) > 1 and longest + max(most) > self.context:  # side by side they would need more than there is
+            half, options = len(starts) // 2, {"reasoning": reasoning}
+            first = self.write(starts[:half], most[:half], temperature, **options)
+            return first + self.write(starts[half:], most[half:], temperature, **options)
+        config = models.decoding(self.model, self.tokenizer, temperature)
+        config.max_new_tokens = max(most)
+        config.stop_strings = CLOSING if reasoning else None
+        pad, device = config.pad_token_id, self.model.device
         padded = [[pad] * (longest - len(start)) + list(start) for start in starts]
         mask = [[0] * (longest - len(start)) + [1] * len(start) for start in starts]
-        sampling = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
-        stop = {"stop_strings": CLOSING} if reasoning else {}
-        config = GenerationConfig(
-            max_new_tokens=max(most), pad_token_id=pad, eos_token_id=self.ends, **stop, **sampling
-        )
-        ids = torch.tensor(padded, device=self.model.device)
-        rows = self.model.generate(
-            input_ids=ids,
-            attention_mask=torch.tensor(mask, device=ids.device),
-            generation_config=config,
-            tokenizer=self.tokenizer,
-        )[:, longest:].tolist()
+        try:
+            rows = self.model.generate(
+                input_ids=torch.tensor(padded, device=device),
+                attention_mask=torch.tensor(mask, device=device),
+                generation_config=config,
+                stopping_criteria=StoppingCriteriaList([_Budgets([longest + count for count in most])]),
+                tokenizer=self.tokenizer,
+            )[:, longest:].tolist()
+        except RuntimeError as error:
+            if "probability tensor" not in str(error):
+                raise
+            raise models.ModelError(f"{self.name}: gives no finite probabilities; its weights are damaged") from None
         return [self._written(row[:limit], reasoning) for row, limit in zip(rows, most, strict=True)]
 
     def text(self, ids: Sequence[int]) -> str:
@@ -135,6 +157,16 @@ class Policy:
         if not reasoning or CLOSING not in self.text(row[:end]):
             return Written(row[:end], cut=end == len(row))
         return Written(row[: reasoning_length(self.tokenizer, row[:end])], cut=False)
+
+
+class _Budgets(StoppingCriteria):
+    """End each text of a batch at a length of its own."""
+
+    def __init__(self, lengths: Sequence[int]) -> None:
+        self.lengths = torch.tensor(lengths)
+
+    def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Any:
+        return (input_ids.shape[1] >= self.lengths).to(input_ids.device)
 
 
 def digest_of(folder: Path) -> str | None:

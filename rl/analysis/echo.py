@@ -6,18 +6,21 @@ same in both [ours: where the cut falls, a space may join a word or not]. Refocu
 to e, and to the question; the control is the same s behind neutral words of as many tokens as e.
 """
 
+import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rewards.echoes import Rule, Similarity, find, without
 from rl.analysis.forward import Passage, Passed, forward
 from rl.analysis.traces import AnalysisError, Trace
-from rl.attention import num_layers
+from rl.attention import ProbeError, check_probeable, num_layers
 from rl.data import Task
 from rl.echo.boundary import token_span
 from rl.echo.openings import Neutral
 from rl.policy import Policy
 
+CLOSEST = 2  # tokens that a control may be longer or shorter
 Mass = dict[int, tuple[float, float]]
 """By layer, the attention to the opening and to the question, mean over heads and tokens."""
 
@@ -26,9 +29,11 @@ Mass = dict[int, tuple[float, float]]
 class Measured:
     """Hold what was found of one trace, in nats and tokens; without an echo both gaps are 0 and no attention is read.
 
-    A gap is None where the completion is nothing but an echo; the control's attention too.
+    A gap is None where the completion is nothing but an echo. The control's attention is None where no neutral words
+    are as long as the echo.
     """
 
+    where: str
     question: str
     correct: bool | None
     num_tokens: int
@@ -47,14 +52,26 @@ class Detector:
     rule: Rule
     similarity: Similarity
 
-    def cut(self, question: str, completion: str) -> tuple[tuple[int, int], str] | None:
-        """Return where the echo stands, in characters, and the completion without it; None where there is none."""
-        echo = find(question, completion, self.rule, self.similarity)
+    def cut(self, question: str, completion: str, opening: str) -> tuple[tuple[int, int], str] | None:
+        """Return where the echo of a completion stands, in characters, and the completion without it; or None.
+
+        `opening` is what stands before the completion, such as the <think> that a chat template writes.
+        """
+        text, before = opening + completion, len(opening)
+        echo = find(question, text, self.rule, self.similarity)
         if echo is None:
             return None
-        rest = without(question, completion, self.rule, self.similarity)
-        gone = completion[echo.start : echo.start + len(completion) - len(rest)]
-        return (echo.start, echo.start + len(gone.rstrip())), rest
+        rest = without(question, text, self.rule, self.similarity)
+        gone = text[echo.start : echo.start + len(text) - len(rest)]
+        return (echo.start - before, echo.start - before + len(gone.rstrip())), rest[before:]
+
+
+@dataclass(frozen=True)
+class Found:
+    """Hold what was measured, of the traces in their order, and how many the model's context does not hold."""
+
+    measured: list[Measured]
+    too_long: int
 
 
 def measure(
@@ -64,56 +81,76 @@ def measure(
     *,
     batch: int,
     heard: Callable[[int], None],
-) -> list[Measured]:
+) -> Found:
     """Measure traces, `batch` of them in a pass, and tell `heard` how many are done.
 
-    Raises AnalysisError for one that the model's context does not hold.
+    Raises AnalysisError where the model gives a trace no finite log-prob.
     """
     neutral = Neutral(lambda text: len(policy.ids(text)))
     prepared = [_Prepared.of(policy, trace, detector, neutral) for trace in traces]
-    order = sorted(range(len(prepared)), key=lambda index: -len(prepared[index].whole.completion))
+    order = [index for index, one in enumerate(prepared) if one.whole.fits(policy.context)]
+    order.sort(key=lambda index: -len(prepared[index].whole.completion))
     found: dict[int, Measured] = {}
-    layers = range(num_layers(policy.model))
+    layers = _layers(policy)
     for start in range(0, len(order), batch):
         part = order[start : start + batch]
         passages = [passage for index in part for passage in prepared[index].passages()]
         results = _passed(policy, passages, layers, batch)
         for index in part:
             found[index] = prepared[index].measured(results)
+            if not math.isfinite(found[index].log_prob):
+                raise AnalysisError(f"{traces[index].where}: {policy.name} gives it no finite log-prob")
         heard(len(part))
-    return [found[index] for index in range(len(prepared))]
+    heard(len(traces) - len(order))
+    return Found([found[index] for index in sorted(found)], len(traces) - len(order))
+
+
+def _layers(policy: Policy) -> list[int]:
+    """Return the layers whose attention can be read."""
+    found = []
+    for layer in range(num_layers(policy.model)):
+        with contextlib.suppress(ProbeError):
+            check_probeable(policy.model, [layer])
+            found.append(layer)
+    return found
 
 
 @dataclass(frozen=True)
 class _Prepared:
-    """Hold a trace as passages: whole, and where it has an echo without it and behind neutral words."""
+    """Hold a trace as passages: whole, and where it has an echo without it and behind neutral words.
+
+    `same` counts the tokens that the whole and the rest end with alike. There is no control where neutral words do not
+    come to as many tokens as the echo, or no longer fit into the context.
+    """
 
     trace: Trace
     whole: Passage
-    short: Passage | None
-    control: Passage | None
+    short: Passage | None = None
+    control: Passage | None = None
     num_echo_tokens: int = 0
     same: int = 0
-    """Tokens that the whole and the rest end with alike."""
 
     @classmethod
     def of(cls, policy: Policy, trace: Trace, detector: Detector, neutral: Neutral) -> "_Prepared":
-        prompt, question = _prompt(policy, trace.question)
-        found = detector.cut(trace.question, trace.completion)
+        prompt, question = _prompt(policy, trace)
+        text = trace.completion.removeprefix(policy.opening)  # which the prompt ends with
+        found = detector.cut(trace.question, text, policy.opening)
         if found is None:
-            whole = Passage(prompt, policy.ids(trace.completion))
-            return cls(trace, _checked(policy, whole), None, None)
-        characters, rest = found
-        ids, (first, last) = token_span(policy.tokenizer, trace.completion, characters)
-        whole = _checked(policy, _passage(prompt, ids, (first, last), question))
-        if not rest[characters[0] :].strip():
-            return cls(trace, whole, None, None, last - first)
-        rest_ids, (opening, _) = token_span(policy.tokenizer, rest, (characters[0], characters[0]))
+            return cls(trace, Passage(prompt, policy.ids(text)))
+        (start, _), rest = found
+        ids, (first, last) = token_span(policy.tokenizer, text, found[0])
+        whole = _passage(prompt, ids, (first, last), question)
+        behind = rest[start:].strip()
+        if not behind:
+            return cls(trace, whole, num_echo_tokens=last - first)
+        rest_ids, (opening, _) = token_span(policy.tokenizer, rest, (start, start))
         same = _common_end(ids[last:], rest_ids[opening:])
-        # The control may be a token or two longer or shorter: before the rest, which is the same in both.
-        told = policy.ids(neutral.before(rest, len(ids)))
-        control = _checked(policy, _passage(prompt, told, (first, len(told) - (len(ids) - last)), question))
-        return cls(trace, whole, Passage(prompt, rest_ids), control, last - first, same)
+        told = neutral.before(policy.opening + rest, len(ids) + len(policy.ids(policy.opening)))
+        told = told.removeprefix(policy.opening)
+        told_ids, told_span = token_span(policy.tokenizer, told, (start, len(told[: told.rindex(behind)].rstrip())))
+        control = _passage(prompt, told_ids, told_span, question)
+        alike = abs(len(told_ids) - len(ids)) <= CLOSEST and control.fits(policy.context)
+        return cls(trace, whole, Passage(prompt, rest_ids), control if alike else None, last - first, same)
 
     def passages(self) -> list[Passage]:
         return [one for one in (self.whole, self.short, self.control) if one is not None]
@@ -125,9 +162,10 @@ class _Prepared:
             short = results[id(self.short)]
             gap = float(whole.log_probs.mean() - short.log_probs.mean())
             if self.same:
-                ends = (found.log_probs[-self.same :].mean() for found in (whole, short))
-                suffix_gap = float(next(ends) - next(ends))
+                ends = [found.log_probs[-self.same :].mean() for found in (whole, short)]
+                suffix_gap = float(ends[0] - ends[1])
         return Measured(
+            self.trace.where,
             self.trace.question,
             self.trace.correct,
             len(self.whole.completion),
@@ -145,20 +183,13 @@ def _passage(prompt: list[int], ids: list[int], opening: tuple[int, int], questi
     return Passage(prompt, ids, (at + opening[1], at + len(ids)), ((at + opening[0], at + opening[1]), question))
 
 
-def _prompt(policy: Policy, question: str) -> tuple[list[int], tuple[int, int]]:
+def _prompt(policy: Policy, trace: Trace) -> tuple[list[int], tuple[int, int]]:
     """Return the tokens that put a question to a policy, and where the question stands in them."""
-    text = policy.prompt(Task("trace", question, ""))
-    start = text.rfind(question.strip())
+    text, question = policy.prompt(Task(trace.where, trace.question, "")), trace.question.strip()
+    start = text.rfind(question)
     if start < 0:
-        raise AnalysisError(f"the policy's chat template does not show a question as it is: {question[:80]!r}")
-    return token_span(policy.tokenizer, text, (start, start + len(question.strip())))
-
-
-def _checked(policy: Policy, passage: Passage) -> Passage:
-    length = len(passage.prompt) + len(passage.completion)
-    if length > policy.context:
-        raise AnalysisError(f"a trace of {length} tokens does not fit into the model's {policy.context}; leave it out")
-    return passage
+        raise AnalysisError(f"{trace.where}: the policy's chat template does not show its question as it is")
+    return token_span(policy.tokenizer, text, (start, start + len(question)))
 
 
 def _passed(policy: Policy, passages: Sequence[Passage], layers: Sequence[int], batch: int) -> dict[int, Passed]:

@@ -26,6 +26,10 @@ class Passage:
     rows: Span = (0, 0)
     spans: Sequence[Span] = ()
 
+    def fits(self, context: int) -> bool:
+        """Say whether a context of so many tokens holds it."""
+        return len(self.prompt) + len(self.completion) <= context
+
 
 @dataclass(frozen=True)
 class Passed:

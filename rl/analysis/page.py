@@ -29,10 +29,10 @@ def regression_rows(summary: Summary) -> list[list[str]]:
     """Return the table of the regression; empty where there is none."""
     if isinstance(summary.regression, str):
         return []
-    units = {"gap": ("likelihood gap", "nats"), "echo": ("length of the echo", "tokens")}
+    units = {"likelihood gap": "nats", "length of the echo": "tokens"}
     return [
         [
-            f"{units[name][0]} (deviation {effect.deviation:.3g} {units[name][1]})",
+            f"{name} (deviation {effect.deviation:.3g} {units[name]})",
             f"{effect.log_odds:+.3f} [{effect.low:+.3f}, {effect.high:+.3f}]",
             f"{effect.p_value:.3g}",
         ]
@@ -95,6 +95,11 @@ def _percent(value: Interval) -> str:
     return f"{100 * value.mean:.2f}{ends}"
 
 
+def _ends(value: Interval) -> tuple[float, float]:
+    low, high = (value.mean if end is None else end for end in (value.low, value.high))
+    return 100 * low, 100 * high
+
+
 def _histogram(found: Sequence[Measured], name: str) -> Figure | None:
     words, read = FIGURES[name]
     kinds = (("right", True, "$blue"), ("wrong", False, "$orange"), ("unjudged", None, "$muted"))
@@ -119,7 +124,7 @@ def _by_layer(span: str, layers: dict[int, LayerMass]) -> Figure:
     traces: list[dict[str, Any]] = []
     for name, ink in (("echo", "$blue"), ("control", "$orange")):
         values: list[Interval] = [getattr(mass, name) for mass in layers.values()]
-        edges = [(100 * (one.low or one.mean), 100 * (one.high or one.mean)) for one in values]
+        edges = [_ends(one) for one in values]
         band = {"type": "scatter", "mode": "none", "fill": "toself", "fillcolor": f"{ink}/0.16", "hoverinfo": "skip"}
         around = [high for _, high in edges] + [low for low, _ in reversed(edges)]
         traces.append({**band, "x": numbers + numbers[::-1], "y": around, "showlegend": False})

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy
 
-LEAST = 20  # traces of either outcome, below which a regression says nothing
+LEAST = 20  # traces of either outcome, and questions: clustered errors of fewer are too small
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,28 +31,30 @@ def logistic(
     Predictors are brought to mean 0 and standard deviation 1. Standard errors are clustered by group [ours].
     """
     from statsmodels.discrete.discrete_model import Logit
-    from statsmodels.tools.sm_exceptions import ConvergenceWarning, PerfectSeparationWarning
+    from statsmodels.tools.sm_exceptions import ConvergenceWarning, HessianInversionWarning, PerfectSeparationWarning
 
     right = sum(outcomes)
-    if min(right, len(outcomes) - right) < LEAST:
-        return f"{right} right and {len(outcomes) - right} wrong traces are too few: {LEAST} of either are needed"
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+    for least, words in ((right, "right traces"), (len(outcomes) - right, "wrong traces"), (len(numbers), "questions")):
+        if least < LEAST:
+            return f"{least} {words} with an echo are too few: {LEAST} are needed"
     table = numpy.array([predictors[name] for name in predictors], dtype=float)
     spread = table.std(1)
     flat = [name for name, deviation in zip(predictors, spread, strict=True) if deviation < 1e-12]
     if flat:
-        return f"{flat[0]} is the same for all traces"
+        return f"the {flat[0]} is the same for all traces with an echo"
     scaled = (table - table.mean(1, keepdims=True)) / spread[:, None]
-    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
-    if len(numbers) < 2:
-        return "all traces are of one question"
     with warnings.catch_warnings():
-        warnings.simplefilter("error", ConvergenceWarning)
-        warnings.simplefilter("error", PerfectSeparationWarning)
+        for kind in (ConvergenceWarning, PerfectSeparationWarning, HessianInversionWarning):
+            warnings.simplefilter("error", kind)
         try:
             fit = Logit(numpy.array(outcomes, dtype=float), numpy.vstack([numpy.ones(len(outcomes)), scaled]).T).fit(
-                disp=0, cov_type="cluster", cov_kwds={"groups": numpy.array([numbers[group] for group in groups])}
+                disp=0,
+                cov_type="cluster",
+                cov_kwds={"groups": numpy.array([numbers[group] for group in groups])},
+                use_t=True,  # with as many degrees of freedom as there are questions, less one
             )
-        except (ConvergenceWarning, PerfectSeparationWarning, numpy.linalg.LinAlgError):
+        except (ConvergenceWarning, PerfectSeparationWarning, HessianInversionWarning, numpy.linalg.LinAlgError):
             return "the predictors tell right from wrong without fail, or cannot be told from each other"
     ends = fit.conf_int()
     return {

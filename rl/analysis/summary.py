@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rl.analysis.echo import Measured
+from rl.analysis.echo import Found, Measured
 from rl.analysis.regression import Effect, logistic
-from rl.intervals import Interval, difference_of, mean_of
+from rl.intervals import Interval, difference_of, mean_of, means_of
 
 FIGURES: dict[str, tuple[str, Callable[[Measured], float | None]]] = {
     "gap": ("likelihood gap, nats a token", lambda one: one.gap),
@@ -42,6 +42,7 @@ class Summary:
     """Hold all that is said of a file of traces. Intervals are 95 %, over questions."""
 
     traces: int
+    too_long: int
     with_echo: int
     right: int
     wrong: int
@@ -54,12 +55,13 @@ class Summary:
         return asdict(self)
 
 
-def summarize(found: Sequence[Measured], seed: int = 0) -> Summary:
+def summarize(found: Found, seed: int = 0) -> Summary:
     """Return what is said of traces; what needs an echo is said of those that have one."""
-    echoes = [one for one in found if one.num_echo_tokens]
-    verdicts = [one.correct for one in found]
+    echoes = [one for one in found.measured if one.num_echo_tokens]
+    verdicts = [one.correct for one in found.measured]
     return Summary(
-        len(found),
+        len(found.measured),
+        found.too_long,
         len(echoes),
         verdicts.count(True),
         verdicts.count(False),
@@ -83,19 +85,20 @@ def _figure(echoes: Sequence[Measured], read: Callable[[Measured], float | None]
 
 def _regression(echoes: Sequence[Measured]) -> dict[str, Effect] | str:
     own = [one for one in echoes if one.correct is not None and one.gap is not None]
-    predictors = {"gap": [one.gap or 0.0 for one in own], "echo": [float(one.num_echo_tokens) for one in own]}
+    gaps, lengths = [one.gap or 0.0 for one in own], [float(one.num_echo_tokens) for one in own]
+    predictors = {"likelihood gap": gaps, "length of the echo": lengths}
     return logistic([bool(one.correct) for one in own], predictors, [one.question for one in own])
 
 
 def _by_layer(echoes: Sequence[Measured], place: int, seed: int) -> dict[int, LayerMass]:
     own = [(one.attention, one.control, one.question) for one in echoes if one.attention and one.control]
-    questions = [question for *_, question in own]
     layers = sorted(own[0][0]) if own else []
-    found = {}
-    for layer in layers:
-        echo = [attention[layer][place] for attention, _, _ in own]
-        control = [mass[layer][place] for _, mass, _ in own]
-        differences = [one - other for one, other in zip(echo, control, strict=True)]
-        means = [mean_of(values, questions, seed) for values in (echo, control, differences)]
-        found[layer] = LayerMass(*(mean for mean in means if mean is not None))
-    return found
+    rows = [
+        [value for layer in layers for value in (echo[layer][place], control[layer][place])] for echo, control, _ in own
+    ]
+    table = [[*row, *(row[at] - row[at + 1] for at in range(0, len(row), 2))] for row in rows]
+    found = means_of(table, [question for *_, question in own], seed) if layers else []
+    return {
+        layer: LayerMass(found[2 * at], found[2 * at + 1], found[2 * len(layers) + at])
+        for at, layer in enumerate(layers)
+    }

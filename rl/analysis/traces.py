@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rewards import Rubric, Sample
+from rewards.parse import after_marker
 from rl import data
 
 SUFFIXES = (".parquet", ".jsonl", ".json")
@@ -17,8 +18,9 @@ class AnalysisError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """Hold a question, a completion, and whether it is right; None where nobody can say."""
+    """Hold where a trace stands, its question and completion, and whether it is right; None where nobody can say."""
 
+    where: str
     question: str
     completion: str
     correct: bool | None
@@ -30,6 +32,8 @@ def read_traces(path: Path, limit: int | None, judge: Callable[[str, str, str], 
     Whether they are right is what the column `correct` says, as `rhythm eval` writes it, or else `judge`, from
     question, answer and completion; rows with neither have no verdict. Raises AnalysisError and DataError.
     """
+    if not path.is_file():
+        raise AnalysisError(f"{path}: there is no such file")
     if path.suffix.lower() not in SUFFIXES:
         raise AnalysisError(f"{path}: should end in one of {', '.join(SUFFIXES)}")
     found = []
@@ -42,17 +46,19 @@ def read_traces(path: Path, limit: int | None, judge: Callable[[str, str, str], 
             raise AnalysisError(f"{where}: column 'correct' should be true, false or null, not {correct!r}")
         if "correct" not in row and row.get("answer") not in (None, ""):
             correct = judge(question, str(row["answer"]), completion)
-        found.append(Trace(question, completion, correct))
+        found.append(Trace(where, question, completion, correct))
     if not found:
         raise AnalysisError(f"{path}: holds no rows")
     return found
 
 
-def judge_by(rubric: Rubric) -> Callable[[str, str, str], bool | None]:
-    """Return what says by a rubric's rewards whether a completion is right."""
+def judge_by(rubric: Rubric, answer_after: str | None) -> Callable[[str, str, str], bool | None]:
+    """Return what says by a rubric's rewards whether a completion is right; an answer is what follows a marker."""
     names = rubric.named("correct")
 
     def judge(question: str, answer: str, completion: str) -> bool | None:
+        if answer_after is not None:
+            answer = after_marker(answer, answer_after) or answer
         sample = Sample(question, answer, completion)
         return rubric.is_correct({name: rubric.part(name, sample) for name in names})
 
@@ -64,4 +70,8 @@ def _text(row: Mapping[str, Any], column: str, where: str) -> str:
     if not isinstance(value, str) or not value.strip():
         there = ", ".join(row) or "none"
         raise AnalysisError(f"{where}: column {column!r} should hold text; columns there: {there}")
+    if any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise AnalysisError(
+            f"{where}: column {column!r} holds half of a surrogate pair, which is no text; mend the row"
+        )
     return value

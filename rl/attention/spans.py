@@ -6,7 +6,8 @@ from torch import Tensor
 
 from rl.attention.layer import Attention
 from rl.attention.moments import row_lse, span_mass
-from rl.attention.readers import response_columns
+from rl.attention.readers import MASS_ERROR, response_columns
+from rl.attention.structure import ProbeError
 
 
 class SpanReader:
@@ -34,9 +35,19 @@ class SpanReader:
             mass = torch.full((batch, heads, self.spans.shape[1]), torch.nan, device=rows.device)
         else:
             lse = row_lse(attention, columns) if attention.lse is None else attention.lse
+            self._check(layer, attention, lse, columns)
             each = span_mass(attention, lse, columns, self.spans[self._sequences])
             mass = (each * rows[:, None, columns, None]).sum(2) / counts
         self._found.setdefault(layer, []).append(mass)
+
+    def _check(self, layer: int, attention: Attention, lse: Float[Tensor, "B H T"], columns: slice) -> None:
+        """Raise ProbeError where the last row's attention is not what its log-sum-exp says."""
+        last = slice(columns.stop - 1, columns.stop)
+        sums = span_mass(attention, lse, last, torch.ones_like(attention.keys).unsqueeze(1))[..., 0]
+        seen = self.rows[self._sequences, last].unsqueeze(1)
+        error = (sums - attention.row_sums(lse[:, :, last], range(lse.shape[1]))).abs().masked_fill(~seen, 0.0).amax()
+        if not error <= MASS_ERROR:  # nan is no better
+            raise ProbeError(f"layer {layer} attends to other keys than a causal mask and padding leave: not probeable")
 
     def mass(self) -> dict[int, Float[Tensor, "B H S"]]:
         """Return by layer the mean over rows of sum_{s in span} A[t, s]; nan for a sequence without rows."""

@@ -5,6 +5,7 @@ import sys
 
 import typer
 
+from rewards.base import RewardError
 from rl.cli import analyses, cluster, data, evaluations, policies, recipes, sizes, training
 from rl.cli.app import app
 from rl.endings import FAULT, INTERRUPTED
@@ -37,7 +38,7 @@ def main() -> None:
     except KeyboardInterrupt:
         typer.echo("stopped", err=True)
         sys.exit(INTERRUPTED)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RewardError) as error:
         if not _is_users(error):
             raise
         if os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")) == "0":  # once a machine
@@ -47,4 +48,4 @@ def main() -> None:
 
 def _is_users(error: BaseException) -> bool:
     """Say whether an error is one of ours for users: RecipeError, RunError, DataError, ModelError and the like."""
-    return type(error).__module__.split(".")[0] == "rl"
+    return type(error).__module__.split(".")[0] in ("rl", "rewards")

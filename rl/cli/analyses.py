@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rl.cli.app import patient_console
+from rl.cli.asking import System
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,14 +29,12 @@ def echo(
         str | None,
         typer.Option(help="Whose rewards say what is right, and whose distill section what an echo is; a run has one."),
     ] = None,
-    system: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="System prompt; by default the one it was trained with.")
-    ] = None,
+    system: System = None,
     limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Read only the first N traces.")] = None,
     batch: Annotated[int, typer.Option(metavar="N", min=1, help="Traces in one forward pass.")] = 8,
     seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="Seed of the intervals.")] = 0,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="By default analysis/echo-<name of DATA>.")
+        Path | None, typer.Option("--out", metavar="DIR", help="By default analysis/echo-<MODEL>-<DATA>.")
     ] = None,
 ) -> None:
     """Measure what echoes of the question do (arXiv 2602.06600), by the policy's own probabilities and attention.
@@ -51,7 +50,7 @@ def echo(
         from rl.telemetry.logs import quiet_libraries
 
         quiet_libraries()
-    folder = out or Path("analysis") / f"echo-{traces.stem}"
+    folder = out or Path("analysis") / f"echo-{Path(model).name}-{traces.absolute().parent.name}-{traces.stem}"
     chosen = _recipe_for(model, recipe)
     summary = analyze_echo(
         model, traces, chosen, folder, system=system, limit=limit, batch=batch, seed=seed, console=console
@@ -68,9 +67,9 @@ def _recipe_for(model: str, name: str | None) -> "Recipe":
 
     if name is not None:
         return load(name)
-    path = Path(model)
-    if (path / "recipe.json").is_file():
-        return resolve(read_recipe(path), str(path / "recipe.json"))
+    for path in (Path(model), *Path(model).absolute().parents[:3]):  # a run, or RUN/checkpoints/STAGE/final
+        if (path / "recipe.json").is_file():
+            return resolve(read_recipe(path), str(path / "recipe.json"))
     return Recipe()
 
 
@@ -91,7 +90,10 @@ def _print(console: "Console", summary: "Summary") -> None:
     from rl.analysis import page
 
     said = f"{summary.traces} traces, {summary.with_echo} with an echo; {summary.right} right, {summary.wrong} wrong"
+    said += f"; {summary.too_long} more are too long for the model and left out" if summary.too_long else ""
     console.print(said, highlight=False)
+    if not summary.with_echo:
+        console.print("nothing can be said of echoes; distill.detection of --recipe says what counts as one")
     tables = [("", ("with an echo", "traces", "mean [95 % interval]"), _one_a_line(page.rows_of(summary), page.HEADS))]
     tables += [
         (f"attention to the {span}, percent", ("", "echo", "neutral words", "difference"), rows)

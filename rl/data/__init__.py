@@ -2,7 +2,15 @@
 
 from rl.data.context import check_fit
 from rl.data.deception import Rows, deceptionbench_aries, deceptionbench_pku, scenarios
-from rl.data.sources import Columns, file_rows, from_hub, from_jsonl, from_parquet, from_reasoning_gym, hub_rows
+from rl.data.sources import (
+    Columns,
+    file_rows,
+    from_hub,
+    from_jsonl,
+    from_parquet,
+    from_reasoning_gym,
+    hub_rows,
+)
 from rl.data.task import DataError, Message, Task, prompt
 
 __all__ = [

@@ -5,7 +5,7 @@ from itertools import groupby
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from rl import models
 from rl.endpoint import Answer, Failure, Request
@@ -19,6 +19,7 @@ class TransformersTeacher:
 
     def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> None:
         self.model, self.tokenizer, self.max_tokens = model.eval(), tokenizer, max_tokens
+        self.opening = "<think>" if models.opens_reasoning(tokenizer) else ""
 
     def ask(self, requests: Mapping[str, Request], heard: Callable[[str, Answer | Failure], None]) -> None:
         """Answer all requests, question by question."""
@@ -37,23 +38,16 @@ class TransformersTeacher:
         room = self.max_tokens if context is None else min(self.max_tokens, context - length)
         if room < 1:
             return [Failure(f"the prompt of {length} tokens leaves no room", refused=True)] * len(requests)
-        hot = first.temperature > 0
-        sampling = {"do_sample": True, "temperature": first.temperature} if hot else {"do_sample": False}
-        ends = models.end_ids(self.model) or [int(tokenizer.eos_token_id)]  # pyright: ignore
-        config = GenerationConfig(
-            max_new_tokens=room,
-            num_return_sequences=len(requests),
-            pad_token_id=tokenizer.pad_token_id,
-            eos_token_id=ends,
-            **sampling,
-        )
+        config = models.decoding(self.model, tokenizer, first.temperature)
+        config.max_new_tokens, config.num_return_sequences = room, len(requests)
         torch.manual_seed(first.seed or 0)
         rows = self.model.generate(**inputs.to(self.model.device), generation_config=config)[:, length:].tolist()
-        return [self._answer(row, ends) for row in rows]
+        return [self._answer(row, config.eos_token_id) for row in rows]
 
     def _answer(self, row: list[int], ends: list[int]) -> Answer:
         end = next((place for place, token in enumerate(row) if token in ends), len(row))
-        return Answer(str(self.tokenizer.decode(row[:end], skip_special_tokens=False)), cut=end == len(row))
+        text = str(self.tokenizer.decode(row[:end], skip_special_tokens=False))
+        return Answer(self.opening + text, cut=end == len(row))
 
 
 class VllmTeacher:
@@ -64,6 +58,7 @@ class VllmTeacher:
 
         self._model = LLM(model=name, revision=revision, tensor_parallel_size=tensor_parallel)
         self.max_tokens = max_tokens
+        self.opening = "<think>" if models.opens_reasoning(self._model.get_tokenizer()) else ""
 
     def ask(self, requests: Mapping[str, Request], heard: Callable[[str, Answer | Failure], None]) -> None:
         """Answer all requests."""
@@ -76,7 +71,7 @@ class VllmTeacher:
         asked = [list(request.messages) for request in requests.values()]
         for key, reply in zip(requests, self._model.chat(asked, parameters, use_tqdm=False), strict=True):
             written = reply.outputs[0]
-            heard(key, Answer(written.text, cut=written.finish_reason == "length"))
+            heard(key, Answer(self.opening + written.text, cut=written.finish_reason == "length"))
 
 
 def _by_question(requests: Mapping[str, Request]) -> Iterator[dict[str, Request]]:

@@ -11,10 +11,13 @@ import torch
 from rewards import Rubric, Sample
 from rl.data import Task
 from rl.evaluation.results import Results, results_of
-from rl.generate import Again, Reply, replies
+from rl.generate import Again, Asked, Reply, ask, replies
 from rl.policy import Policy
-from rl.telemetry.jsonl import JsonLines, keep_rows, read_rows, write_atomically
+from rl.telemetry.jsonl import JsonLines, read_rows, write_atomically
+from rl.telemetry.record import locked
 
+Key = tuple[int, int]  # the number of a task, and of its sample
+KNOWN = frozenset(["task", "sample", "completion", "correct", "parts", "num_tokens", "num_reasoning_tokens", "cut"])
 GENERATIONS, SETTINGS, RESULTS = "generations.jsonl", "settings.json", "results.json"
 
 
@@ -42,9 +45,9 @@ class Suite:
     rubric: Rubric
     parts: Sequence[str]
 
-    def judge(self, task: Task, reply: Reply, length: int) -> tuple[dict[str, float | None], bool | None]:
+    def judge(self, task: Task, reply: Reply) -> tuple[dict[str, float | None], bool | None]:
         """Return what every part gives a reply, and whether it is right."""
-        sample = Sample(task.question, task.answer, reply.completion, reply.cut, task.facts, length)
+        sample = Sample(task.question, task.answer, reply.completion, reply.cut, task.facts, reply.num_reasoning_tokens)
         parts = {name: self.rubric.part(name, sample) for name in self.parts}
         return parts, self.rubric.is_correct(parts)
 
@@ -63,59 +66,95 @@ def evaluate(
     `settings` is what the answers depend on; a folder with others is refused. The answers of a batch come out of its
     own seed, so that a resumed evaluation is the one that was never broken off. Raises EvaluationError and RewardError.
     """
+    asked = [ask(policy, task, decoding.max_tokens, decoding.again) for task in suite.tasks]  # each fits, or none is
     _take_up(folder, settings)
-    path = folder / GENERATIONS
-    wanted = [(index, sample) for index in range(len(suite.tasks)) for sample in range(decoding.samples)]
+    try:
+        with locked(folder):
+            _answer_all(policy, suite, decoding, asked, folder / GENERATIONS, begin, heard)
+            results = results_of(list(_rows(folder / GENERATIONS).values()), decoding.seed)
+            said = json.dumps({**settings, "results": asdict(results)}, indent=2, allow_nan=False)
+            write_atomically(folder / RESULTS, said + "\n")
+    except OSError as error:
+        raise EvaluationError(f"{error.filename or folder}: {error.strerror}") from None
+    return results
+
+
+def _answer_all(
+    policy: Policy,
+    suite: Suite,
+    decoding: Decoding,
+    asked: Sequence[Asked],
+    path: Path,
+    begin: Callable[[str, int, int], None],
+    heard: Callable[[int], None],
+) -> None:
+    """Answer what has no row yet, batch by batch: a batch is there whole or not at all."""
+    wanted = [(index, sample) for index in range(len(asked)) for sample in range(decoding.samples)]
     batches = [wanted[start : start + decoding.batch] for start in range(0, len(wanted), decoding.batch)]
-    there = {(row["task"], row["sample"]) for row in read_rows(path)}
-    whole = [batch for batch in batches if there.issuperset(batch)]
-    kept = {key for batch in whole for key in batch}
-    keep_rows(path, lambda row: (row["task"], row["sample"]) in kept)  # a batch is there whole or not at all
+    there = _rows(path)
+    kept = {key for batch in batches if all(key in there for key in batch) for key in batch}
+    write_atomically(path, "".join(json.dumps(there[key], ensure_ascii=False) + "\n" for key in sorted(kept)))
     begin("answers", len(wanted), len(kept))
     writer = JsonLines(path)
     try:
         for number, batch in enumerate(batches):
             if batch[0] not in kept:
                 torch.manual_seed(decoding.seed * 1_000_003 + number)
-                writer.write(*_answers(policy, suite, decoding, batch))
+                writer.write(*_answers(policy, suite, decoding, asked, batch))
                 heard(len(batch))
     finally:
         writer.close()
-    results = results_of(read_rows(path), decoding.seed)
-    write_atomically(folder / RESULTS, json.dumps({**settings, "results": asdict(results)}, indent=2) + "\n")
-    return results
 
 
 def _answers(
-    policy: Policy, suite: Suite, decoding: Decoding, batch: Sequence[tuple[int, int]]
+    policy: Policy, suite: Suite, decoding: Decoding, asked: Sequence[Asked], batch: Sequence[Key]
 ) -> list[dict[str, Any]]:
-    tasks = [suite.tasks[index] for index, _ in batch]
-    told = replies(
-        policy, tasks, max_tokens=decoding.max_tokens, temperature=decoding.temperature, again=decoding.again
-    )
+    put = [asked[index] for index, _ in batch]
+    told = replies(policy, put, temperature=decoding.temperature, again=decoding.again)
     rows = []
-    for (index, sample), task, reply in zip(batch, tasks, told, strict=True):
-        parts, correct = suite.judge(task, reply, reply.num_reasoning_tokens)
-        row = {"task": index, "sample": sample, "source": task.source, "answer": task.answer}
-        row |= {**asdict(reply), "correct": correct, "parts": parts}
-        rows.append(row)
+    for (index, sample), one, reply in zip(batch, put, told, strict=True):
+        parts, correct = suite.judge(one.task, reply)
+        row = {"task": index, "sample": sample, "source": one.task.source, "answer": one.task.answer}
+        rows.append({**row, **asdict(reply), "correct": correct, "parts": parts})
     return rows
+
+
+def _rows(path: Path) -> dict[Key, dict[str, Any]]:
+    """Return the rows that are there, in the order of tasks, each once. Raises EvaluationError."""
+    try:
+        rows = read_rows(path)
+    except ValueError as error:
+        raise EvaluationError(str(error)) from None
+    found = {}
+    for number, row in enumerate(rows, 1):
+        if not (row.keys() >= KNOWN and all(isinstance(row[name], int) for name in ("task", "sample"))):
+            raise EvaluationError(f"{path}:{number}: is no answer of an evaluation; remove the line")
+        found.setdefault((row["task"], row["sample"]), row)
+    return dict(sorted(found.items()))
 
 
 def _take_up(folder: Path, settings: Mapping[str, Any]) -> None:
     """Begin a folder, or go on with one of the same settings. Raises EvaluationError."""
     path = folder / SETTINGS
-    text = json.dumps(settings, indent=2) + "\n"
+    text = json.dumps(settings, indent=2, allow_nan=False) + "\n"
     try:
         if not path.is_file():
             if folder.is_dir() and any(folder.iterdir()):
                 raise EvaluationError(f"{folder}: is there already, and is no evaluation; give --out another folder")
             folder.mkdir(parents=True, exist_ok=True)
             write_atomically(path, text)
-        elif (before := json.loads(path.read_text(encoding="utf-8"))) != json.loads(text):
-            changed = ", ".join(key for key in settings if before.get(key) != json.loads(text)[key])
+        elif (before := _read_settings(path)) != json.loads(text):
+            changed = ", ".join(sorted(key for key in {*before, *settings} if before.get(key) != settings.get(key)))
             raise EvaluationError(f"{folder}: was begun with other settings ({changed}); give --out another folder")
     except OSError as error:
         raise EvaluationError(f"{error.filename or folder}: {error.strerror}; give --out another folder") from None
-    except json.JSONDecodeError as error:
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise EvaluationError(f"{path}: cannot be read: {error}; give --out another folder") from None
+    if not isinstance(before, dict):
+        raise EvaluationError(f"{path}: should hold an object; give --out another folder")
+    return before

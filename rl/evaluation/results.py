@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rl.intervals import Interval, mean_of
+from rl.intervals import Interval, mean_of, share_of
 
 Row = Mapping[str, Any]
 
@@ -33,13 +33,17 @@ def results_of(rows: Sequence[Row], seed: int) -> Results:
         known = [(float(value), row["task"]) for row in rows if (value := read(row)) is not None]
         return mean_of([value for value, _ in known], [task for _, task in known], seed)
 
+    def share(name: str) -> Interval | None:
+        known = [row for row in rows if row[name] is not None]
+        return share_of([row[name] for row in known], [row["task"] for row in known])
+
     return Results(
         tasks=len({row["task"] for row in rows}),
         answers=len(rows),
         unjudged=sum(row["correct"] is None for row in rows),
-        accuracy=mean(lambda row: row["correct"]),
+        accuracy=share("correct"),
         tokens=mean(lambda row: row["num_tokens"]),
         reasoning_tokens=mean(lambda row: row["num_reasoning_tokens"]),
-        cut=mean(lambda row: row["cut"]),
+        cut=share("cut"),
         parts={name: mean(lambda row, name=name: row["parts"][name]) for name in (rows[0]["parts"] if rows else ())},
     )

@@ -7,7 +7,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -179,6 +179,16 @@ def is_written(path: Path) -> bool:
     return False
 
 
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes off a folder inside. Raises RunError where one is there."""
+    file = _lock(folder, 0.0)
+    try:
+        yield
+    finally:
+        file.close()
+
+
 def _lock(path: Path, seconds: float) -> IO[str]:
     """Keep other processes off the run, as long as this one lives. Raises RunError where one is there for seconds."""
     file = (path / ".lock").open("w")
@@ -189,7 +199,7 @@ def _lock(path: Path, seconds: float) -> IO[str]:
         except BlockingIOError:
             if time.monotonic() >= deadline:
                 file.close()
-                raise RunError(f"{path}: another process is writing this run; wait for it or stop it") from None
+                raise RunError(f"{path}: another process is writing there; wait for it or stop it") from None
             time.sleep(1.0)
             continue
         except OSError as error:  # a file system without locks

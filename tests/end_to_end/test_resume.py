@@ -124,7 +124,7 @@ def test_a_run_that_is_being_written_is_left_alone(model: Path, tmp_path: Path) 
     second = rhythm("train", "--resume", "--run-dir", path)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate(timeout=120)
-    assert second.returncode == 2 and "another process is writing this run" in second.stderr
+    assert second.returncode == 2 and "another process is writing there" in second.stderr
 
 
 PPO = (

@@ -9,8 +9,13 @@ import torch
 from reference.command import overrides, rhythm
 from torch import Tensor
 
+from rewards.echoes import Rule
+from rewards.sentences import overlaps
+from rl import tiny
+from rl.analysis.echo import Detector, measure
+from rl.analysis.traces import Trace
 from rl.data import Task
-from rl.generate import Again, Reply, replies
+from rl.generate import Again, Reply, ask, replies
 from rl.models import ModelError, read_use
 from rl.policy import Policy
 from rl.telemetry.record import RunError
@@ -32,8 +37,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def ask(policy: Policy, question: str, max_tokens: int, temperature: float = 0.0, again: Again | None = None) -> Reply:
-    [reply] = replies(policy, [Task("here", question, "")], max_tokens=max_tokens, temperature=temperature, again=again)
+def told(
+    policy: Policy, *questions: str, max_tokens: int, temperature: float = 0.0, again: Again | None = None
+) -> list[Reply]:
+    asked = [ask(policy, Task("here", question, ""), max_tokens, again) for question in questions]
+    return replies(policy, asked, temperature=temperature, again=again)
+
+
+def tell(policy: Policy, question: str, max_tokens: int, temperature: float = 0.0, again: Again | None = None) -> Reply:
+    [reply] = told(policy, question, max_tokens=max_tokens, temperature=temperature, again=again)
     return reply
 
 
@@ -51,10 +63,10 @@ def test_a_policy_knows_how_it_wants_to_be_asked(run: Path) -> None:
 
 def test_replies_are_counted_and_depend_on_what_is_asked(run: Path) -> None:
     policy = Policy.load(str(run), effort=0.5)
-    reply = ask(policy, "1 + 1 =", max_tokens=12)
-    assert reply == ask(policy, "1 + 1 =", max_tokens=12)
+    reply = tell(policy, "1 + 1 =", max_tokens=12)
+    assert reply == tell(policy, "1 + 1 =", max_tokens=12)
     assert reply.num_tokens <= 12 and reply.num_reasoning_tokens <= reply.num_tokens and reply.completion
-    sampled = {ask(policy, "1 + 1 =", max_tokens=12, temperature=5.0).completion for _ in range(3)}
+    sampled = {tell(policy, "1 + 1 =", max_tokens=12, temperature=5.0).completion for _ in range(3)}
     assert len(sampled) == 3
 
 
@@ -84,7 +96,7 @@ def test_the_command_prints_text_or_json(run: Path) -> None:
         (("{run}", "q", "--tokens", "9"), "was trained to be asked with --effort"),
         (("{run}", "q", "--first", "3"), "--first says where --again comes in"),
         (("{run}", "q", "--again", "neutral", "--first", "9", "--max-tokens", "9"), "leaves nothing of --max-tokens 9"),
-        (("{run}", "q", "--again", "question", "--max-tokens", "9"), "leaves no room beside a reminder"),
+        (("{run}", "q", "--again", "question", "--max-tokens", "9"), "QUESTION: of a budget of 9 tokens, a reminder"),
         (("{run}",), "ask at least one QUESTION"),
     ],
 )
@@ -99,19 +111,18 @@ QUESTIONS = ("1 + 1 =", "State the final answer: 12 - 7 + 3 =", "2 =")
 @pytest.mark.parametrize("again", [None, Again("question", 9), Again("neutral", 9)])
 def test_a_batch_is_its_questions_one_by_one(run: Path, again: Again | None) -> None:
     policy = Policy.load(str(run))
-    tasks = [Task("here", question, "") for question in QUESTIONS]
-    together = replies(policy, tasks, max_tokens=80, temperature=0.0, again=again)
-    assert together == [ask(policy, question, max_tokens=80, again=again) for question in QUESTIONS]
+    together = told(policy, *QUESTIONS, max_tokens=80, again=again)
+    assert together == [tell(policy, question, max_tokens=80, again=again) for question in QUESTIONS]
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
 @pytest.mark.parametrize("budget", [60, 90])
 def test_a_reminder_comes_half_way_and_out_of_the_same_budget(run: Path, question: str, budget: int) -> None:
     policy = Policy.load(str(run))
-    plain = ask(policy, question, budget)
-    told = {what: ask(policy, question, budget, again=Again(what, 10)) for what in ("question", "neutral")}
-    assert told["question"].num_reminder_tokens == told["neutral"].num_reminder_tokens >= 5
-    for what, reply in told.items():
+    plain = tell(policy, question, budget)
+    said = {what: tell(policy, question, budget, again=Again(what, 10)) for what in ("question", "neutral")}
+    assert said["question"].num_reminder_tokens == said["neutral"].num_reminder_tokens >= 5
+    for what, reply in said.items():
         first, _, _ = reply.completion.partition("\n")
         assert plain.completion.startswith(first) and "</think>" not in first
         assert reply.num_tokens <= budget and (reply.num_tokens == budget or not reply.cut)
@@ -123,6 +134,7 @@ class Scripted:
 
     def __init__(self, policy: Policy, *texts: str) -> None:
         self.config, self.device, self.pad = policy.model.config, policy.model.device, policy.tokenizer.pad_token_id
+        self.generation_config = policy.model.generation_config
         self.rows = [[*policy.ids(text), policy.ends[0], self.pad] for text in texts]
         self.asked: list[tuple[list[int], int]] = []
 
@@ -136,14 +148,61 @@ def test_a_reasoning_that_has_ended_goes_on_behind_the_reminder(run: Path) -> No
     policy = Policy.load(str(run))
     first, second = "<think>1 + 1 = 2.</think><answer>2</answer>", " So 2.</think><answer>2</answer>"
     model = policy.model = Scripted(policy, first, second)
-    reply = ask(policy, "1 + 1 =", 100, again=Again("question"))
+    reply = tell(policy, "1 + 1 =", 100, again=Again("question"))
     begun = "<think>1 + 1 = 2.\nLet me read the question again: 1 + 1 =\n"
     assert reply.completion == begun + second and not reply.cut
     (start, half), (told, left) = model.asked
     assert half == 50 and policy.text(told) == policy.text(start) + begun
     assert len(told) + left == len(start) + 100
-    with pytest.raises(ModelError, match="leaves no room beside a reminder"):
-        ask(policy, "1 + 1 =", 12, again=Again("question"))
+    with pytest.raises(
+        ModelError, match=r"here: of a budget of 12 tokens, a reminder of .* leaves nothing for a first half"
+    ):
+        tell(policy, "1 + 1 =", 12, again=Again("question"))
+
+
+def test_what_a_template_opens_is_part_of_the_completion(run: Path) -> None:
+    plain = Policy.load(str(run))
+    tokenizer = tiny.build_tokenizer()
+    tokenizer.chat_template = str(tokenizer.chat_template) + "{{ '<think>' }}"
+    opened = Policy("here", plain.model, tokenizer, plain.system, None, 0.0)
+    assert opened.opening == "<think>" and plain.opening == ""
+    assert opened.prompt(Task("here", "1 + 1 =", "")) == plain.prompt(Task("here", "1 + 1 =", "")) + "<think>"
+    reply = tell(opened, "1 + 1 =", 12)
+    assert reply.completion.startswith("<think>") and reply.num_tokens <= 12
+    traces = [Trace("here", "1 + 1 =", text, None) for text in ("<think>It is 2.</think>2", "It is 2.</think>2")]
+    first, second = measure(opened, traces, Detector(Rule(), overlaps), batch=2, heard=lambda _: None).measured
+    assert first == second and first.num_tokens == len(opened.ids("It is 2.</think>2"))
+
+
+def test_a_policy_is_asked_as_in_training_whatever_its_own_config_says(run: Path) -> None:
+    """A model may come with a top_k and a repetition penalty of its own, which no rollout knew."""
+    policy = Policy.load(str(run))
+    plain = tell(policy, "1 + 1 =", 20)
+    torch.manual_seed(0)
+    sampled = tell(policy, "1 + 1 =", 40, temperature=3.0)
+    own = policy.model.generation_config
+    own.top_k, own.top_p, own.repetition_penalty, own.no_repeat_ngram_size = 1, 0.1, 9.0, 1
+    torch.manual_seed(0)
+    assert tell(policy, "1 + 1 =", 20) == plain and tell(policy, "1 + 1 =", 40, temperature=3.0) == sampled
+
+
+def test_texts_that_would_not_fit_side_by_side_are_written_apart(run: Path) -> None:
+    """One question fills the context but for a few tokens: beside it another may still be answered at length."""
+    policy = Policy.load(str(run))
+    long, short = policy.ids(policy.prompt(Task("here", "1 + " * 222, ""))), policy.ids("1 + 1 =")
+    room = policy.context - len(long)
+    assert 0 < room < 60
+    both = policy.write([long, short], [room, 90], 0.0)
+    assert both == [policy.write([long], [room], 0.0)[0], policy.write([short], [90], 0.0)[0]]
+    assert len(both[1].ids) > room
+
+
+def test_weights_that_are_no_numbers_are_said(run: Path) -> None:
+    policy = Policy.load(str(run))
+    with torch.no_grad():
+        next(policy.model.parameters()).fill_(torch.nan)
+    with pytest.raises(ModelError, match="gives no finite probabilities; its weights are damaged"):
+        tell(policy, "1 + 1 =", 5, temperature=1.0)
 
 
 def test_a_run_without_a_policy(tmp_path: Path) -> None:

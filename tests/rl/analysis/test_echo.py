@@ -2,21 +2,24 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference import models
 from reference.command import rhythm
 
 from rewards.echoes import Rule
 from rewards.sentences import overlaps
 from rl import tiny
-from rl.analysis.echo import Detector, Measured, measure
+from rl.analysis.echo import Detector, Found, Measured, measure
 from rl.analysis.summary import summarize
 from rl.analysis.traces import Trace
 from rl.data import Task, prompt
 from rl.echo.boundary import token_span
+from rl.echo.openings import Neutral
 from rl.policy import Policy
 
 DETECTOR = Detector(Rule(), overlaps)
@@ -38,7 +41,8 @@ def policy() -> Policy:
 
 
 def one(policy: Policy, completion: str) -> Measured:
-    [found] = measure(policy, [Trace(QUESTION, completion, True)], DETECTOR, batch=8, heard=lambda _: None)
+    trace = Trace("here", QUESTION, completion, True)
+    [found] = measure(policy, [trace], DETECTOR, batch=8, heard=lambda _: None).measured
     return found
 
 
@@ -98,35 +102,81 @@ def test_refocusing_is_that_of_dense_maps(policy: Policy) -> None:
     with torch.no_grad():
         maps = policy.model(input_ids=torch.tensor([before + ids]), output_attentions=True).attentions
     policy.model.set_attn_implementation("sdpa")
-    at = len(before)
-    assert found.attention is not None and found.control is not None
+    assert found.attention == {
+        layer: pytest.approx(mass, abs=1e-5) for layer, mass in dense(maps, len(before), echo, question).items()
+    }
+
+
+def dense(maps: Any, at: int, opening: tuple[int, int], question: tuple[int, int]) -> dict[int, tuple[float, float]]:
+    """Return by layer the mean of what the rows behind an opening give it, and the question, from whole maps."""
+    found = {}
     for layer, a in enumerate(maps):
-        rows = a[0, :, at + echo[1] :].double()
-        opening = rows[:, :, at + echo[0] : at + echo[1]].sum(-1).mean()
-        asked = rows[:, :, slice(*question)].sum(-1).mean()
-        assert found.attention[layer] == pytest.approx((float(opening), float(asked)), abs=1e-5)
-        assert found.control[layer] != pytest.approx(found.attention[layer], abs=1e-4)
+        rows = a[0, :, at + opening[1] :].double()
+        told = rows[:, :, at + opening[0] : at + opening[1]].sum(-1).mean()
+        found[layer] = float(told), float(rows[:, :, slice(*question)].sum(-1).mean())
+    return found
 
 
 def test_the_control_is_as_long_and_what_follows_is_the_same(policy: Policy) -> None:
-    """Behind the neutral words stand the very tokens that stand behind the echo."""
-    from rl.analysis.echo import _Prepared
-    from rl.echo.openings import Neutral
+    """Behind the neutral words stand the very words that stand behind the echo, and what they look at is measured."""
+    found = one(policy, WITH)
+    neutral = Neutral(lambda text: len(policy.ids(text)))
+    told = neutral.before(WITHOUT, len(policy.ids(WITH)))
+    assert told.endswith(REST) and told.startswith("<think>Okay, this wants some care.") and "Tom" not in told
+    characters = (len("<think>"), len(told.removesuffix(REST).rstrip()))
+    ids, opening = token_span(policy.tokenizer, told, characters)
+    assert policy.text(ids[slice(*opening)]) == told[slice(*characters)]
+    assert abs(len(ids) - len(policy.ids(WITH))) <= 2
+    shown = policy.prompt(Task("here", QUESTION, ""))
+    start = shown.index(QUESTION)
+    before, question = token_span(policy.tokenizer, shown, (start, start + len(QUESTION)))
+    policy.model.set_attn_implementation("eager")
+    with torch.no_grad():
+        maps = policy.model(input_ids=torch.tensor([before + ids]), output_attentions=True).attentions
+    policy.model.set_attn_implementation("sdpa")
+    assert found.control == {
+        layer: pytest.approx(mass, abs=1e-5) for layer, mass in dense(maps, len(before), opening, question).items()
+    }
+    assert found.control != found.attention
 
-    prepared = _Prepared.of(policy, Trace(QUESTION, WITH, None), DETECTOR, Neutral(lambda text: len(policy.ids(text))))
-    whole, control = prepared.whole, prepared.control
-    assert control is not None and abs(len(control.completion) - len(whole.completion)) <= 2
-    at, end = len(control.prompt), control.rows[0]
-    told = policy.text(control.completion[control.spans[0][0] - at : end - at])
-    assert told.startswith("Okay, this wants some care.") and "Tom" not in told
-    rest = policy.text(control.completion[end - at :])
-    assert rest.strip() == REST and rest.strip() == policy.text(whole.completion[whole.rows[0] - at :]).strip()
+
+def test_a_reasoning_that_the_template_opens_ends_where_it_closes(policy: Policy) -> None:
+    """The echo is the same, whether the completion or the template writes <think>; it never holds the answer."""
+    tokenizer = tiny.build_tokenizer()
+    tokenizer.chat_template = str(tokenizer.chat_template) + "{{ '<think>' }}"
+    opened = Policy("here", policy.model, tokenizer, "Be brief.", None, 0.0)
+    for text in (f"{ECHO}</think><answer>7</answer>", f"{ECHO} {REST}"):
+        found, again = one(opened, text), one(opened, f"<think>{text}")
+        assert found == again and found.num_echo_tokens == one(policy, f"<think>{text}").num_echo_tokens
+        assert found.gap is not None and found.attention is not None
+        assert found.num_echo_tokens <= len(opened.ids(ECHO))
+
+
+def test_what_is_too_long_is_counted_and_left_out(policy: Policy) -> None:
+    traces = [Trace("here", QUESTION, text, None) for text in (WITH, "7" * 600)]
+    found = measure(policy, traces, DETECTOR, batch=8, heard=lambda _: None)
+    assert len(found.measured) == 1 and found.too_long == 1
+    room = 512 - len(policy.ids(policy.prompt(Task("here", QUESTION, ""))))
+    text = WITH + "7" * (room - len(policy.ids(WITH)))
+    assert len(policy.ids(text)) == room  # the control, a token longer, does not fit; the gaps stand all the same
+    [whole] = measure(policy, [Trace("here", QUESTION, text, None)], DETECTOR, batch=8, heard=lambda _: None).measured
+    assert whole.gap is not None and whole.num_tokens == room
+
+
+def test_layers_that_have_no_attention_are_left_out() -> None:
+    """A model with layers of linear attention: the gaps are there, and the attention of the layer that has any."""
+    model = models.build("qwen3_next", vocab_size=len(tiny.build_tokenizer()))
+    policy = Policy("here", model, tiny.build_tokenizer(), None, None, 0.0)
+    found = one(policy, WITH)
+    assert found.attention and found.control and sorted(found.attention) == sorted(found.control) == [1]
+    assert found.gap
 
 
 def test_batches_change_nothing(policy: Policy) -> None:
     texts = [WITH, WITHOUT, f"<think>{ECHO}", WITH.replace("So it is 7.", "Hm. " * 20), "7", WITHOUT + " Hm."]
-    traces = [Trace(QUESTION, text, None) for text in texts]
+    traces = [Trace("here", QUESTION, text, None) for text in texts]
     alone, together = (measure(policy, traces, DETECTOR, batch=size, heard=lambda _: None) for size in (1, len(texts)))
+    alone, together = alone.measured, together.measured
     for left, right in zip(alone, together, strict=True):
         assert left.log_prob == pytest.approx(right.log_prob, abs=1e-4)
         assert left.gap == pytest.approx(right.gap, abs=1e-4) and left.suffix_gap == pytest.approx(
@@ -149,18 +199,18 @@ def test_token_spans_share_a_text_out(text: str, data: st.DataObject) -> None:
 
 
 def measured(question: str, correct: bool | None, gap: float, echo: int = 10) -> Measured:
-    return Measured(question, correct, 30, echo, -1.0, gap, gap / 2, {0: (0.4, 0.2)}, {0: (0.3, 0.2)})
+    return Measured("here", question, correct, 30, echo, -1.0, gap, gap / 2, {0: (0.4, 0.2)}, {0: (0.3, 0.2)})
 
 
 def test_what_is_said_of_all() -> None:
     rows = [measured("a", True, 1.0), measured("a", True, 3.0), measured("b", False, 0.5), measured("c", None, 2.0)]
-    rows.append(Measured("d", True, 30, 0, -1.0))
-    summary = summarize(rows)
-    assert (summary.traces, summary.with_echo, summary.right, summary.wrong) == (5, 4, 3, 1)
+    rows.append(Measured("here", "d", True, 30, 0, -1.0))
+    summary = summarize(Found(rows, 2))
+    assert (summary.traces, summary.too_long, summary.with_echo, summary.right, summary.wrong) == (5, 2, 4, 3, 1)
     gap = summary.figures["gap"]
     assert gap.every and gap.every.mean == pytest.approx(6.5 / 4) and gap.every.count == 4
     assert gap.right and (gap.right.mean, gap.right.low) == (2.0, None)  # one question has no interval
-    assert gap.difference and gap.difference.mean == pytest.approx(1.5)
+    assert gap.difference and (gap.difference.mean, gap.difference.low) == (pytest.approx(1.5), None)
     mass = summary.attention["opening"][0]
     assert mass.difference.mean == pytest.approx(0.1) and mass.difference.low == pytest.approx(0.1)
     assert isinstance(summary.regression, str) and "too few" in summary.regression
@@ -183,6 +233,8 @@ def test_the_command_writes_what_it_says(policy: Policy, tmp_path: Path) -> None
     assert [line["correct"] for line in lines] == [True, False, None]
     assert lines[0]["gap"] == pytest.approx(one(policy, WITH).gap, abs=1e-4) and lines[1]["gap"] == 0.0
     assert summary["figures"]["gap"]["right"]["mean"] == pytest.approx(lines[0]["gap"])
+    again = rhythm("analyze", "echo", model, data, "--out", tmp_path / "out")
+    assert again.returncode == 2 and "is never overwritten" in again.stderr
     assert "Refocusing" in (tmp_path / "out" / "echo.html").read_text(encoding="utf-8")
 
 
@@ -198,7 +250,7 @@ def test_the_command_writes_what_it_says(policy: Policy, tmp_path: Path) -> None
             "column 'completion' should hold text; columns there: question",
         ),
         ("rows.jsonl", '{"question": "q", "completion": "c", "correct": 1}', "column 'correct' should be true"),
-        ("rows.jsonl", json.dumps({"question": "q", "completion": "7 " * 600}), "does not fit into the model's 512"),
+        ("rows.jsonl", '{"question": "q", "completion": "\\ud800"}', "rows.jsonl:1: column 'completion' holds half of"),
     ],
 )
 def test_bad_data_is_named(policy: Policy, tmp_path: Path, name: str, text: str, fault: str) -> None:

@@ -41,9 +41,11 @@ def test_its_slope_is_where_the_likelihood_is_highest() -> None:
 
 def test_what_can_say_nothing_says_why() -> None:
     outcomes, predictors, groups = drawn(0, 0.5)
-    assert "too few" in str(logistic(outcomes[:30], {"gap": predictors["gap"][:30]}, groups[:30]))
-    assert "echo is the same" in str(logistic(outcomes, {"echo": [3.0] * 800}, groups))
-    assert "of one question" in str(logistic(outcomes, predictors, ["q"] * 800))
+    assert "traces with an echo are too few" in str(
+        logistic(outcomes[:30], {"gap": predictors["gap"][:30]}, groups[:30])
+    )
+    assert "the echo is the same" in str(logistic(outcomes, {"echo": [3.0] * 800}, groups))
+    assert "19 questions with an echo are too few" in str(logistic(outcomes, predictors, [n % 19 for n in range(800)]))
     assert "without fail" in str(logistic(outcomes, {"gap": [float(right) for right in outcomes]}, groups))
     assert "from each other" in str(
         logistic(outcomes, {"gap": predictors["gap"], "echo": [2 * gap for gap in predictors["gap"]]}, groups)

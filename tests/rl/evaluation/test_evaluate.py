@@ -52,6 +52,7 @@ class Gold:
 
     def __init__(self, policy: Policy, answers: list[str]) -> None:
         self.config, self.device = policy.model.config, policy.model.device
+        self.generation_config = policy.model.generation_config
         self.texts = [policy.ids(f"<think>So it is.</think><answer>{answer}</answer>") for answer in answers]
         self.end, self.pad = policy.ends[0], int(policy.tokenizer.pad_token_id)  # pyright: ignore
 
@@ -103,13 +104,14 @@ def test_what_was_broken_off_goes_on_to_the_same_results(policy: Policy, tmp_pat
 
 def test_reminded_arms_have_the_same_budget(policy: Policy, tmp_path: Path) -> None:
     lengths = {}
-    for name, again in {"plain": None, "question": Again("question"), "neutral": Again("neutral")}.items():
+    arms = {"plain": None, "question": Again("question"), "neutral": Again("neutral"), "nothing": Again("nothing")}
+    for name, again in arms.items():
         how = decoding(samples=1, max_tokens=60, temperature=0.0, again=again)
         run(policy, tmp_path / name, how, recipe())
         rows = read_rows(tmp_path / name / "generations.jsonl")
         lengths[name] = [row["num_tokens"] for row in rows]
-        assert all((row["num_reminder_tokens"] > 0) is (again is not None) for row in rows)
-    assert lengths["question"] == lengths["neutral"] == lengths["plain"] == [60] * 10  # an untrained policy never ends
+        assert all((row["num_reminder_tokens"] > 0) is (name in ("question", "neutral")) for row in rows)
+    assert all(found == [60] * 10 for found in lengths.values())  # an untrained policy never ends
 
 
 def test_results_by_hand() -> None:
