@@ -50,6 +50,8 @@ class Endpoint:
     endpoint and `what` is what stands there, for faults. Raises EndpointError where the variable is not set.
     """
 
+    together = False  # each request has a seed of its own
+
     def __init__(
         self,
         *,

@@ -4,8 +4,7 @@ A call that failed is a line too, and is made again when the work is resumed.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,8 +18,17 @@ class DistillError(ValueError):
     """Say why data cannot be made, and what would do."""
 
 
+Group = Sequence[tuple[str, Request]]
+"""The calls of one question, each with its key."""
+
+
 class Teacher(Protocol):
-    """Whoever answers requests: an endpoint, or a model here."""
+    """Whoever answers requests: an endpoint, or a model here.
+
+    One that draws the answers to a question together gives the same ones again only if it is asked for all of them.
+    """
+
+    together: bool
 
     def ask(self, requests: Mapping[str, Request], heard: Callable[[str, Answer | Failure], None]) -> None:
         """Answer all requests and tell `heard` of each; keys come back as they were."""
@@ -51,7 +59,9 @@ class Calls:
             if not isinstance(row["key"], str) or not isinstance(row.get("text", row.get("failed")), str):
                 raise TypeError
         except (ValueError, KeyError, TypeError):
-            raise DistillError(f"{self.path}: byte {place}: is no row of ours; remove the line and resume") from None
+            raise DistillError(
+                f"{self.path}: byte {place}: is no row of ours; remove what begins there, and resume"
+            ) from None
         return row
 
     def _note(self, row: Mapping[str, Any], place: int) -> None:
@@ -79,19 +89,21 @@ class Calls:
             row = self._row(file.readline(), place)
         return Answer(row["text"], bool(row.get("cut")))
 
-    def make(
-        self, teacher: Teacher, requests: Iterable[tuple[str, Request]], patience: int, heard: Callable[[], None]
-    ) -> None:
+    def make(self, teacher: Teacher, groups: Iterable[Group], patience: int, heard: Callable[[], None]) -> None:
         """Make the calls that have not been answered, and write each answer down as it comes.
 
         Raises DistillError after `patience` failures in a row.
         """
-        left = ((key, request) for key, request in requests if key not in self)
+        left = (group for group in groups if any(key not in self for key, _ in group))
+        if not teacher.together:
+            left = ([(key, request) for key, request in group if key not in self] for group in left)
         writer = JsonLines(self.path)
         in_a_row = 0
 
         def note(key: str, found: Answer | Failure) -> None:
             nonlocal in_a_row
+            if key in self:  # drawn again for the sake of the others
+                return
             place = self.path.stat().st_size
             row: dict[str, Any] = {"key": key}
             row |= {"text": _writable(found.text), "cut": found.cut} if isinstance(found, Answer) else {}
@@ -113,9 +125,14 @@ class Calls:
             writer.close()
 
 
-def _windows(requests: Iterable[tuple[str, Request]]) -> Iterator[dict[str, Request]]:
-    requests = iter(requests)
-    while window := dict(islice(requests, WINDOW)):
+def _windows(groups: Iterable[Group]) -> Iterator[dict[str, Request]]:
+    window: dict[str, Request] = {}
+    for group in groups:
+        window.update(group)
+        if len(window) >= WINDOW:
+            yield window
+            window = {}
+    if window:
         yield window
 
 

@@ -26,7 +26,7 @@ from rl.recipe.sections import Recipe
 from rl.sourcing import load_tasks, task_seed
 from rl.telemetry.jsonl import write_atomically
 from rl.telemetry.progress import ProgressDisplay
-from rl.telemetry.record import last_policy
+from rl.telemetry.record import last_policy, locked
 
 SECTIONS = ("name", "seed", "model", "data", "rewards", "distill")
 """Of a recipe, what the data depends on."""
@@ -62,12 +62,18 @@ def distill(recipe: Recipe, folder: Path, resume: bool, console: Console) -> Set
         by_teacher=section.edit == "teacher",
         teacher=name,
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "recipe.json", json.dumps(said, indent=2) + "\n")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / "recipe.json", json.dumps(said, indent=2) + "\n")
+    except OSError as error:
+        raise DistillError(f"{folder}: {error.strerror}; give --out another folder") from None
     facts = {"recipe": recipe.name, "teacher": name, "echoes inserted by": section.edit, "held-out sets": len(held_out)}
     progress = ProgressDisplay(console)
     try:
-        return make(plan, teacher, verifier, folder, facts, progress.begin, progress.advance)
+        with locked(folder):
+            return make(plan, teacher, verifier, folder, facts, progress.begin, progress.advance)
+    except OSError as error:
+        raise DistillError(f"{error.filename or folder}: {error.strerror}; mend that, and --resume") from None
     finally:
         progress.end()
 
@@ -125,6 +131,8 @@ def _check_folder(folder: Path, said: dict[str, Any], resume: bool) -> None:
         before = json.loads(known.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DistillError(f"{known}: cannot be read: {error}; put back a copy, or start anew") from None
+    if not isinstance(before, dict):
+        raise DistillError(f"{known}: should hold an object; put back a copy, or start anew")
     changed = sorted(key for key in SECTIONS if before.get(key) != said.get(key))
     if changed:
         raise DistillError(f"{folder}: was begun with another recipe ({', '.join(changed)}); give --out another folder")

@@ -8,7 +8,7 @@ from typing import Any
 
 from rewards.sentences import words
 from rl.data import Task, prompt
-from rl.distill.calls import Calls, Teacher
+from rl.distill.calls import Calls, Group, Teacher
 from rl.distill.card import write_card
 from rl.distill.leaks import HeldOut
 from rl.distill.sets import Sets, digest
@@ -82,7 +82,7 @@ def make(
         for one, reason in refused:
             sets.drop(one.task, one.name, reason)
         for one in asked:
-            _add(plan, one, traces, openings, verifier, sets)
+            _add(plan, one, traces, openings, verifier, sets, teacher.together)
             tell()
     calls = {"traces answered": len(traces), "traces failed": len(traces.failed)}
     calls |= {"openings answered": len(openings), "openings failed": len(openings.failed)} if plan.by_teacher else {}
@@ -108,14 +108,17 @@ def _split(plan: Plan) -> tuple[list[Prompt], list[tuple[Prompt, str]]]:
 
 
 def _seed(plan: Plan, one: Prompt, number: int) -> int:
+    """Return the seed of a trace; those of a question that are drawn together all come of the first one's."""
     return (plan.seed * 1_000_003 + one.index * plan.traces + number) % 2**31
 
 
-def _trace_requests(plan: Plan, asked: Sequence[Prompt]) -> Iterator[tuple[str, Request]]:
+def _trace_requests(plan: Plan, asked: Sequence[Prompt]) -> Iterator[Group]:
     for one in asked:
         messages = prompt(one.task, plan.system)
-        for number in range(plan.traces):
-            yield one.key(number), Request(messages, plan.temperature, _seed(plan, one, number))
+        yield [
+            (one.key(number), Request(messages, plan.temperature, _seed(plan, one, number)))
+            for number in range(plan.traces)
+        ]
 
 
 def _wants_opening(plan: Plan, one: Prompt, traces: Calls, verifier: Verifier) -> bool:
@@ -129,13 +132,15 @@ def _wants_opening(plan: Plan, one: Prompt, traces: Calls, verifier: Verifier) -
     )
 
 
-def _opening_requests(plan: Plan, wanting: Sequence[Prompt]) -> Iterator[tuple[str, Request]]:
+def _opening_requests(plan: Plan, wanting: Sequence[Prompt]) -> Iterator[Group]:
     for one in wanting:
         asked = INSTRUCTION.format(question=one.task.question)
-        yield one.key(0), Request([{"role": "user", "content": asked}], plan.temperature, _seed(plan, one, 0))
+        yield [(one.key(0), Request([{"role": "user", "content": asked}], plan.temperature, _seed(plan, one, 0)))]
 
 
-def _add(plan: Plan, one: Prompt, traces: Calls, openings: Calls, verifier: Verifier, sets: Sets) -> None:
+def _add(
+    plan: Plan, one: Prompt, traces: Calls, openings: Calls, verifier: Verifier, sets: Sets, together: bool
+) -> None:
     """Add the first traces of a prompt that hold, and say of the others why they do not."""
     opening = template_opening(one.task)
     if plan.by_teacher:
@@ -156,5 +161,5 @@ def _add(plan: Plan, one: Prompt, traces: Calls, openings: Calls, verifier: Veri
         if isinstance(versions, str):
             sets.drop(one.task, key, versions)
         else:
-            sets.add(one.task, key, _seed(plan, one, number), trace.text, versions)
+            sets.add(one.task, key, _seed(plan, one, 0 if together else number), trace.text, versions)
             kept += 1

@@ -17,6 +17,8 @@ class TransformersTeacher:
     Requests of one question that follow each other are answered together, under the first one's seed.
     """
 
+    together = True
+
     def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> None:
         self.model, self.tokenizer, self.max_tokens = model.eval(), tokenizer, max_tokens
         self.opening = "<think>" if models.opens_reasoning(tokenizer) else ""
@@ -52,6 +54,8 @@ class TransformersTeacher:
 
 class VllmTeacher:
     """A model under vLLM, which answers all requests at once, each under its own seed."""
+
+    together = False
 
     def __init__(self, name: str, revision: str | None, tensor_parallel: int, max_tokens: int) -> None:
         from vllm import LLM  # pyright: ignore

@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from rl.endings import first_line
@@ -24,7 +25,7 @@ class Embedding:
 
         try:
             self._model: Any = SentenceTransformer(name)
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             reason = first_line(error)
             raise EchoError(f"{name}: cannot be loaded as a model of sentence-transformers: {reason}") from None
         self._last: tuple[str, Tensor] | None = None

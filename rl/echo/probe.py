@@ -80,6 +80,8 @@ def read_pairs(path: Path) -> list[tuple[str, str, bool]]:
         if not (isinstance(question, str) and isinstance(sentence, str) and isinstance(restates, bool)):
             raise EchoError(f"{where}: should hold question and sentence, texts, and restates, true or false")
         pairs.append((question, sentence, restates))
+    if len({restates for _, _, restates in pairs}) < 2:
+        raise EchoError(f"{path}: a probe needs pairs of both kinds, those that restate their question and others")
     return pairs
 
 

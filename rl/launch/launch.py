@@ -117,12 +117,20 @@ def submit(launch: Launch, resume: bool = False, changes: Sequence[str] = ()) ->
         raise LaunchError(
             f"sbatch {said}\nmend that, where need be with --set cluster.slurm.KEY=VALUE, and go on with\n  {again}"
         ) from None
+    try:
+        _write_records(launch, job, script)
+    except OSError as error:
+        said = f"job {job} was submitted, but that cannot be written down: {error.strerror}"
+        raise LaunchError(f"{launch.folder}: {said}; scancel {job} takes it back") from None
+    return job
+
+
+def _write_records(launch: Launch, job: str, script: Path) -> None:
     for index, path in enumerate(launch.runs):
         record = {"job": job if len(launch.runs) == 1 else f"{job}_{index}", "script": str(script)}
         write_record(path, record)
     if launch.is_array:
         write_record(launch.folder, {**read_record(launch.folder), "job": job})
-    return job
 
 
 def check_folders(launch: Launch) -> None:
@@ -137,7 +145,9 @@ def _make(launch: Launch) -> None:
     made = []
     try:
         for path, recipe in launch.runs.items():
-            made.append(path)
+            if not path.is_dir():
+                path.mkdir(parents=True)  # not if another launch has just made it
+                made.append(path)
             RunDirectory.prepare(path, dump(recipe))
         if launch.is_array:
             made.append(launch.folder / LAUNCH)

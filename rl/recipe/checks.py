@@ -75,6 +75,8 @@ def _faults(recipe: Recipe) -> Iterator[Fault]:
         if stage.rewards:
             yield from (([*place, "rewards", *path], reason) for path, reason in _rubric_faults(stage.rewards))
         yield from ((place + path, reason) for path, reason in trainer_faults(stage))
+        if isinstance(stage.trainer, Sft) and stage.trainer.packing and recipe.model.attention != "flash_attention_2":
+            yield from _packing_faults(stage.trainer, recipe.model.attention, place)
         yield from _credit_faults(recipe, stage, place)
         yield from _group_faults(recipe, stage, place)
         yield from _need_faults(recipe, stage, place)
@@ -261,6 +263,16 @@ def _credit_faults(recipe: Recipe, stage: Stage, place: Place) -> Iterator[Fault
     longest = trainer.max_completion_length
     if isinstance(credit, Anchor | Coupled | Shuffled) and credit.horizon[0] >= longest:
         yield [*place, "horizon"], f"begins {credit.horizon[0]} tokens on, but completions have at most {longest}"
+
+
+def _packing_faults(trainer: Sft, attention: str, place: Place) -> Iterator[Fault]:
+    """Yield where packs would stand behind each other in one sequence whose attention knows nothing of rows."""
+    if trainer.micro_batch > 1:
+        yield (
+            [*place, "trainer", "micro_batch"],
+            f"{attention} would attend over {trainer.micro_batch} packs of {trainer.max_length} tokens as over one; "
+            "write micro_batch: 1, or model.attention: flash_attention_2",
+        )
 
 
 def _telling_faults(data: Data, place: Place) -> Iterator[Fault]:

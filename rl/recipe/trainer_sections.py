@@ -59,7 +59,7 @@ class Sft(Trainer):
     """`given` keeps the order of the data, for a curriculum."""
     packing: bool = False
     """Put several rows behind each other into sequences of max_length, which `batch` and `micro_batch` then count; no
-    row attends to another. Saves padding; flash_attention_2 also the work between rows."""
+    row attends to another. Saves padding; flash_attention_2 also the work between rows, which the others only mask."""
 
     @model_validator(mode="after")
     def _packs_have_no_order(self) -> "Sft":

@@ -8,11 +8,15 @@ import ctypes
 import importlib
 import json
 import os
+import random
 import signal
 import socket
 import sys
 import traceback
 from pathlib import Path
+
+import numpy
+import torch
 
 NAMES = (
     "rl.run",
@@ -58,6 +62,8 @@ def run(request: dict, files: list[int]) -> None:
     os.environ.clear()
     os.environ.update(request["environment"])
     sys.argv = ["rhythm", *request["words"]]
+    for seed in (random.seed, numpy.random.seed, torch.manual_seed):  # what starts anew starts anywhere
+        seed(int.from_bytes(os.urandom(4)))
     code = 1
     try:
         from rl.cli import main

@@ -180,6 +180,8 @@ def test_what_cannot_be_made_is_said(serve: Any, tmp_path: Path, changes: tuple,
 
 def test_a_call_is_kept_by_its_key(tmp_path: Path) -> None:
     class Teacher:
+        together = False
+
         def __init__(self) -> None:
             self.asked: list[str] = []
 
@@ -190,7 +192,7 @@ def test_a_call_is_kept_by_its_key(tmp_path: Path) -> None:
                 heard(key, Failure("busy") if busy else Answer(f"{key}\ud800"))
 
     teacher, path = Teacher(), tmp_path / "calls.jsonl"
-    requests = [(key, Request([])) for key in "abc"]
+    requests = [[(key, Request([]))] for key in "abc"]
     first = Calls(path)
     first.make(teacher, requests, 5, lambda: None)
     assert first.get("a") == Answer("a?") and first.get("b") is None and first.failed == {"b": "busy"}
@@ -203,8 +205,35 @@ def test_a_call_is_kept_by_its_key(tmp_path: Path) -> None:
         Calls(path)
 
 
+def test_answers_that_are_drawn_together_are_drawn_again_together(tmp_path: Path) -> None:
+    """A resumed call of a question draws all of its answers again, and keeps those that it has."""
+
+    class Teacher:
+        together = True
+
+        def __init__(self) -> None:
+            self.asked: list[list[str]] = []
+
+        def ask(self, requests: Any, heard: Any) -> None:
+            self.asked.append(list(requests))
+            for number, key in enumerate(requests):
+                heard(key, Answer(f"{key} drawn as {number % 3}"))
+
+    groups = [[(f"{question}{number}", Request([])) for number in range(3)] for question in "ab"]
+    whole = Calls(tmp_path / "whole.jsonl")
+    whole.make(Teacher(), groups, 5, lambda: None)
+    torn = tmp_path / "torn.jsonl"
+    lines = (tmp_path / "whole.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    torn.write_text("".join(lines[:5]) + lines[5][:9], encoding="utf-8")
+    heard: list[int] = []
+    resumed, teacher = Calls(torn), Teacher()
+    resumed.make(teacher, groups, 5, lambda: heard.append(1))
+    assert teacher.asked == [["b0", "b1", "b2"]] and len(heard) == 1
+    assert torn.read_text(encoding="utf-8") == "".join(lines)
+
+
 def test_a_teacher_that_is_not_there(tmp_path: Path) -> None:
     options = {"url": "http://127.0.0.1:9/v1", "model": "x", "key_variable": None, "timeout_seconds": 5.0}
     endpoint = Endpoint(place="distill.teacher", what="teacher", retries=0, concurrency=2, max_tokens=9, **options)
     with pytest.raises(DistillError, match=r"failed 2 times in a row .*APIConnectionError.*is it running"):
-        Calls(tmp_path / "calls.jsonl").make(endpoint, [(key, Request([])) for key in "abcd"], 2, lambda: None)
+        Calls(tmp_path / "calls.jsonl").make(endpoint, [[(key, Request([]))] for key in "abcd"], 2, lambda: None)

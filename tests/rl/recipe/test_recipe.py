@@ -224,3 +224,12 @@ def test_trl_fields_read_from_source_are_those_of_the_classes() -> None:
         real[kind] = {field.name for field in dataclasses.fields(config)}
         assert real[kind] <= config_fields(kind)
     assert set(OWNED) <= real["sft"] | real["grpo"]
+
+
+def test_packs_want_an_order_of_their_own_and_attention_that_knows_rows() -> None:
+    packed = ("stages.sft.trainer.packing=true", "stages.sft.trainer.order=shuffled")
+    assert any("packing: puts rows together" in found for found in faults("quickstart", packed[0]))
+    reason = "stages.sft.trainer.micro_batch: sdpa would attend over 32 packs of 160 tokens as over one"
+    assert any(reason in found for found in faults("quickstart", *packed))
+    assert load("quickstart", [*packed, "model.attention=flash_attention_2"]).stages[0].trainer.micro_batch == 32
+    assert load("quickstart", [*packed, "stages.sft.trainer.micro_batch=1"]).stages[0].trainer.micro_batch == 1
