@@ -66,16 +66,21 @@ class Policy:
         that was not trained here.
         """
         transformers.utils.logging.disable_progress_bar()
+        if not name:
+            raise models.ModelError("MODEL is empty; name a run, a policy's folder, or ORG/MODEL")
         folder = str(last_policy(Path(name)) or name)
         if "/" not in folder and folder != models.TINY and not Path(folder).is_dir():
             raise models.ModelError(f"{folder}: there is no such folder; name a run, a policy's folder, or ORG/MODEL")
         if folder == models.TINY:
             raise models.ModelError("tiny: is untrained; name the run or the folder of a policy trained from it")
-        if not (Path(folder) / "adapter_config.json").is_file():
-            models.check_source(folder)
         use = models.read_use(Path(folder))
-        tokenizer = models.load_tokenizer(folder)
-        model: Any = models.load_trained(folder)
+        try:
+            if not (Path(folder) / "adapter_config.json").is_file():
+                models.check_source(folder)
+            tokenizer = models.load_tokenizer(folder)
+            model: Any = models.load_trained(folder)
+        except models.ModelError as error:
+            raise models.ModelError(str(error).removeprefix("model.name: ")) from None  # no recipe's key names it here
         if torch.accelerator.is_available():
             model = model.to(torch.accelerator.current_accelerator())
         dial = None

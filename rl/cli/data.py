@@ -78,3 +78,7 @@ def distill(
     console.print(f"{folder}: {sets.pairs} rows in each of 3 sets; dropped {dropped}:", highlight=False, markup=False)
     for reason, number in sets.dropped.most_common():
         console.print(f"  {number:6}  {reason}", highlight=False, markup=False)
+    if not sets.pairs:
+        console.print(
+            f"nothing is left to train on; {folder / 'dropped.jsonl'} says why, prompt by prompt", markup=False
+        )

@@ -101,8 +101,11 @@ def _build_teacher(recipe: Recipe, section: Distill) -> tuple[str, Teacher]:
     shown = f"{name} {revision}" if revision else name
     if isinstance(teacher, VllmSection):
         return shown, VllmTeacher(folder, revision, teacher.tensor_parallel, section.max_tokens)
-    models.check_source(folder)
-    model: Any = models.load_trained(folder)
+    try:
+        models.check_source(folder)
+        model: Any = models.load_trained(folder)
+    except models.ModelError as error:
+        raise models.ModelError(str(error).replace("model.name:", "distill.teacher.name:", 1)) from None
     if torch.accelerator.is_available():
         model = model.to(torch.accelerator.current_accelerator())
     known = digest_of(Path(folder))

@@ -74,6 +74,10 @@ def train_probe(
 
 def read_pairs(path: Path) -> list[tuple[str, str, bool]]:
     """Return the pairs of a file with the columns question, sentence, restates. Raises EchoError and DataError."""
+    if not path.is_file():
+        raise EchoError(f"{path}: there is no such file")
+    if path.suffix.lower() not in (".json", ".jsonl", ".parquet"):
+        raise EchoError(f"{path}: should end in .json, .jsonl or .parquet")
     pairs = []
     for where, row in file_rows(str(path)):
         question, sentence, restates = (row.get(name) for name in ("question", "sentence", "restates"))

@@ -113,7 +113,7 @@ def arm(folder: Path, name: str, seed: int, train: Path, held_out: Path) -> dict
     sampled = ("--samples", "4", "--temperature", "1")
     evaluate(policy, tasks, place / "eval-sampled", *sampled)
     found["own traces"] = analyse(policy, place / "eval-sampled" / "generations.jsonl", place / "own")
-    for what in ("question", "neutral"):
+    for what in ("question", "neutral", "nothing"):
         found[f"again {what}"] = evaluate(policy, tasks, place / f"eval-{what}", "--again", what)
     if not (place / "grpo" / "report.html").exists():
         data = f"data={{kind: parquet, path: {train / 'echo.parquet'}}}"
