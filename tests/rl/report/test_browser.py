@@ -31,6 +31,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
+from rl.analysis.echo import Found, Measured
+from rl.analysis.page import render
+from rl.analysis.summary import summarize
 from rl.report import write_report
 
 pytestmark = [
@@ -291,3 +294,34 @@ def test_narrow_page_does_not_scroll_sideways(browser: webdriver.Chrome, page: P
     visit(browser, page)
     scroll_through(browser)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 420
+
+
+def test_an_analysis_is_drawn_in_both_themes_and_shows_names_as_they_are(
+    browser: webdriver.Chrome, tmp_path: Path
+) -> None:
+    """The page of an echo analysis: its tables, its four plots, and hostile names as text."""
+
+    def mass(level: float) -> dict[int, tuple[float, float]]:
+        return {layer: (level + layer / 50, 0.2) for layer in range(4)}
+
+    rows = [
+        Measured("here", f"question {n // 2}", n % 3 > 0, 60, 20, -1.0, n / 20, n / 30, mass(0.3), mass(0.2))
+        for n in range(40)
+    ]
+    summary = summarize(Found(rows, 0))
+    path = tmp_path / "echo.html"
+    path.write_text(render(HOSTILE[0], [("data", HOSTILE[1])], summary, rows), encoding="utf-8")
+    for theme in ("light", "dark"):
+        prefer(browser, theme)
+        visit(browser, path)
+        scroll_through(browser)
+        plots = browser.find_elements(By.CSS_SELECTOR, ".plot")
+        assert len(plots) == 4 and all(plot.find_elements(By.CSS_SELECTOR, ".main-svg") for plot in plots)
+        assert browser.find_element(By.TAG_NAME, "h1").text == HOSTILE[0] == browser.title
+        assert len(browser.find_elements(By.CSS_SELECTOR, "#gaps tbody tr")) == 5
+        assert browser.find_element(By.ID, "theme-name").text == theme.capitalize()
+    assert errors(browser) == [] and requests(browser) == {path.as_uri()}
+    browser.set_window_size(420, 900)
+    visit(browser, path)
+    wide = browser.execute_script("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert wide == 0
