@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase, StoppingCriteria, StoppingCrit
 from rl import models
 from rl.data import Task, prompt
 from rl.effort import CLOSING, Dial, reasoning_length
+from rl.exports import read_use
 from rl.recipe.reward_sections import RelativeEffort, TokenEffort
 from rl.telemetry.record import last_policy
 
@@ -73,7 +74,7 @@ class Policy:
             raise models.ModelError(f"{folder}: there is no such folder; name a run, a policy's folder, or ORG/MODEL")
         if folder == models.TINY:
             raise models.ModelError("tiny: is untrained; name the run or the folder of a policy trained from it")
-        use = models.read_use(Path(folder))
+        use = read_use(Path(folder))
         try:
             if not (Path(folder) / "adapter_config.json").is_file():
                 models.check_source(folder)

@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase, set_seed
 from trl.trainer.sft_config import SFTConfig
 
 from rl import checkpoints, models, rollouts
+from rl.exports import export
 from rl.parts import Plan, build_critic, build_scorer, load_model
 from rl.processes.company import Company
 from rl.processes.group import Group
@@ -101,7 +102,7 @@ def _export(session: Session, plan: Plan, base: str, final: Path) -> None:
         raise RunError(f"{final.parent}: the last checkpoint is damaged; resume, and its steps are made again")
     with models.unpartitioned():
         policy = load_model(session.recipe, base, checkpoint)
-        models.export(policy, session.tokenizer, final, plan.use, checkpoint)
+        export(policy, session.tokenizer, final, plan.use, checkpoint)
     session.progress.say(f"{plan.stage.name}: the trained policy is in {final}")
 
 

@@ -15,8 +15,9 @@ from rl import tiny
 from rl.analysis.echo import Detector, measure
 from rl.analysis.traces import Trace
 from rl.data import Task
+from rl.exports import read_use
 from rl.generate import Again, Reply, ask, replies
-from rl.models import ModelError, read_use
+from rl.models import ModelError
 from rl.policy import Policy
 from rl.telemetry.record import RunError
 

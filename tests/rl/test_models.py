@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from rl import models, tiny
+from rl.exports import export
 
 
 def test_the_embedded_model_is_written_as_an_ordinary_folder(tmp_path: Path) -> None:
@@ -31,7 +32,7 @@ def test_lora_trains_its_adapters_alone(tmp_path: Path) -> None:
     policy = models.add_lora(tiny.build_model(0), rank=4, alpha=8, dropout=0.0, targets="all-linear")
     trained = {name for name, parameter in policy.named_parameters() if parameter.requires_grad}
     assert trained and all("lora_" in name for name in trained)
-    models.export(policy, tiny.build_tokenizer(), tmp_path / "final", {})
+    export(policy, tiny.build_tokenizer(), tmp_path / "final", {})
     again = models.add_lora(
         tiny.build_model(0), rank=4, alpha=8, dropout=0.0, targets="all-linear", adapter=tmp_path / "final"
     )
@@ -46,7 +47,7 @@ def test_targets_that_are_not_there_are_named() -> None:
 def test_an_export_appears_whole(tmp_path: Path) -> None:
     (tmp_path / "final.part").mkdir()
     (tmp_path / "final.part" / "leftover").touch()
-    models.export(tiny.build_model(0), tiny.build_tokenizer(), tmp_path / "final", {})
+    export(tiny.build_model(0), tiny.build_tokenizer(), tmp_path / "final", {})
     assert not (tmp_path / "final.part").exists() and not (tmp_path / "final" / "leftover").exists()
     models.check_source(str(tmp_path / "final"))
 
