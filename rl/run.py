@@ -83,9 +83,8 @@ def _ending(run: RunDirectory | None, company: Company, progress: ProgressDispla
     except (Interrupted, Alarmed):
         raise
     except BaseException as error:  # passed on, once the others have heard of it
-        together = False
-        if not isinstance(error, SystemExit):  # of a fault that the main process says
-            company.fail(error)
+        together = company.is_shared(error)
+        company.fail(error)
         raise
     finally:
         if run is not None:

@@ -17,8 +17,13 @@ class Company:
         self.group, self.watchdog, self._liveness = group, watchdog, liveness
 
     def fail(self, error: BaseException) -> None:
-        """Tell the other processes that this one ends, and why."""
-        self._liveness.fail(first_line(error))
+        """Tell the other processes that this one ends, and why, unless they are being told of it anyway."""
+        if not self.is_shared(error):
+            self._liveness.fail(first_line(error))
+
+    def is_shared(self, error: BaseException) -> bool:
+        """Say whether all processes end with an error, or with what it is to them."""
+        return error is self.group.told
 
     def loss(self) -> str | None:
         """Return which process was lost and why, where that is what an error came from; None where it is not."""

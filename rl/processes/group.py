@@ -28,6 +28,7 @@ class Group:
 
     def __init__(self, place: Place, control: Any = None) -> None:
         self.place = place
+        self.told: BaseException | None = None  # what all processes end with, of a fault that the main one found
         self._control = control
 
     def broadcast(self, value: T) -> T:
@@ -78,12 +79,10 @@ class Group:
                 raise
             return None, error
 
-    @staticmethod
-    def _settled(fine: bool, value: T, fault: ValueError | None) -> T:
-        if fault is not None:
-            raise fault
+    def _settled(self, fine: bool, value: T, fault: ValueError | None) -> T:
         if not fine:
-            raise SystemExit(FAULT)
+            self.told = fault or SystemExit(FAULT)
+            raise self.told
         return value
 
     def wait(self) -> None:

@@ -1,6 +1,6 @@
 """Meet the other processes, watch over each other, and come to an end of a kind.
 
-RANK=... WORLD_SIZE=... python tests/reference/together.py agree|part|die|fail|fault
+RANK=... WORLD_SIZE=... python tests/reference/together.py agree|part|die|fail|fault|told
 """
 
 import os
@@ -11,6 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from rl.processes.company import watched
 from rl.processes.group import Group, join
 from rl.processes.liveness import Liveness
 from rl.processes.place import find_place
@@ -46,11 +47,26 @@ def fault(group: Group) -> None:
         print(error)
 
 
+def told(group: Group) -> None:
+    """Find a fault in the main process, and be slow to leave with it: news of its end would come first."""
+    with watched(group, 0.0, print, ()):
+        if group.place.is_main:
+            fault(group)
+            raise group.told or AssertionError
+        assert group.broadcast(None) == (False, None)
+        for thread in [thread for thread in threading.enumerate() if thread.name == "liveness"]:
+            thread.join(SECONDS)  # until the main process has said its last word
+        print("calm")
+
+
 def main(how: str) -> None:
     group = join(find_place(), hours=0.1)
     if how in ("agree", "fault"):
         {"agree": agree, "fault": fault}[how](group)
         group.leave()
+        return
+    if how == "told":
+        told(group)
         return
     liveness = Liveness(group)
     liveness.on_loss = lost

@@ -43,6 +43,13 @@ def test_a_fault_that_the_main_process_finds_ends_all_with_its_words_once() -> N
     assert run("fault") == [(0, "the path is wrong"), (2, ""), (2, "")]
 
 
+def test_a_fault_that_all_are_told_of_is_no_loss() -> None:
+    """Whoever is slow to hear of it does not take the main process for dead."""
+    (code, said), *others = run("told")
+    assert code == 1 and "the path is wrong" in said
+    assert others == [(0, "calm"), (0, "calm")]
+
+
 @pytest.mark.parametrize(
     ("how", "code", "first", "last"),
     [
