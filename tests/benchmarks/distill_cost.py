@@ -37,6 +37,8 @@ TOKENIZER = tiny.build_tokenizer()
 class Recited:
     """Answer at once, from the question: what is measured is all but the teacher."""
 
+    together = False
+
     def ask(self, requests: Mapping[str, Request], heard: Callable[[str, Answer | Failure], None]) -> None:
         """Answer every other question with an echo."""
         for key, request in requests.items():

@@ -73,7 +73,9 @@ class Warm:
 
 
 def _settings() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+    """Return the environment but for what pytest and the libraries that it imports write there themselves."""
+    own = ("PYTEST_", "KMP_", "TORCHINDUCTOR_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(own)}
 
 
 @functools.cache
