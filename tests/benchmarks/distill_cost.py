@@ -29,6 +29,7 @@ from rl.distill.leaks import HeldOut
 from rl.distill.make import Plan, make
 from rl.distill.teachers import TransformersTeacher
 from rl.distill.versions import Verifier
+from rl.echo.openings import Neutral
 from rl.endpoint import Answer, Failure, Request
 
 TOKENIZER = tiny.build_tokenizer()
@@ -55,7 +56,8 @@ def plan_of(rows: int) -> Plan:
 
 def verifier() -> Verifier:
     rubric = Rubric({"answer": find("answer")(), "format": find("format")()}, {"answer": 1.0, "format": 0.2})
-    return Verifier(rubric, Rule(), overlaps, lambda text: len(TOKENIZER(text, add_special_tokens=False)["input_ids"]))  # pyright: ignore
+    neutral = Neutral(lambda text: len(TOKENIZER(text, add_special_tokens=False)["input_ids"]))  # pyright: ignore
+    return Verifier(rubric, Rule(), overlaps, neutral)
 
 
 def resident() -> float:
