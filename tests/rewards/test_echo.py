@@ -1,12 +1,14 @@
 """Where an echo ends: traces made by hand, round trips, and a reward that copying cannot farm."""
 
+from collections.abc import Callable, Sequence
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rewards import REWARDS, Sample
 from rewards.echo import Echo
-from rewards.echoes import Rule, find, without
+from rewards.echoes import OPENER_WORDS, Rule, find, without
 from rewards.sentences import overlaps, restated, split, words
 from rl.parts import build_rubric
 from rl.recipe import load
@@ -167,3 +169,20 @@ def test_a_recipe_pays_for_echoes_of_right_answers_alone() -> None:
         for answer in (7, 8)
     )
     assert right == pytest.approx(1.1) and wrong == 0.0
+
+
+def test_the_limits_belong_to_an_echo_themselves() -> None:
+    """A fall of exactly the drop goes on, an opener of exactly so many words opens; a word more does not."""
+    rule = Rule(threshold=0.5, drop=0.25)
+
+    def likeness(fall: float) -> Callable[[str, Sequence[str]], list[float]]:
+        return lambda question, sentences: [1.0 if "one" in text else 1.0 - fall for text in sentences]
+
+    text = "This is one. This is two."
+    for fall, end in ((0.25, len(text)), (0.375, len("This is one."))):
+        found = find("q", text, rule, likeness(fall))
+        assert found is not None and found.end == end
+    question = "Tom has some apples and buys more. How many has he now?"
+    for count, is_echo in ((OPENER_WORDS, True), (OPENER_WORDS + 1, False)):
+        opener = " ".join(["Well"] * count) + "."
+        assert (find(question, f"{opener} {question}") is not None) is is_echo
