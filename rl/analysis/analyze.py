@@ -1,6 +1,5 @@
 """From a policy and a file of traces to the echo analysis, and its files."""
 
-import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -50,10 +49,6 @@ def analyze_echo(
     progress.begin("traces", len(rows), 0)
     try:
         found = measure(policy, rows, detector, batch=batch, heard=progress.advance)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            folder.rmdir()  # it is empty, or was not made
-        raise
     finally:
         progress.end()
     with console.status("intervals"):
@@ -73,7 +68,7 @@ def analyze_echo(
 
 
 def _claim(folder: Path) -> None:
-    """Make a folder, which may be there if it is empty. Raises AnalysisError."""
+    """Make a folder, which may be there if it is empty, as what was broken off leaves it. Raises AnalysisError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         taken = any(folder.iterdir())

@@ -101,7 +101,8 @@ def measure(
             if not math.isfinite(found[index].log_prob):
                 raise AnalysisError(f"{traces[index].where}: {policy.name} gives it no finite log-prob")
         heard(len(part))
-    heard(len(traces) - len(order))
+    if len(order) < len(traces):
+        heard(len(traces) - len(order))
     return Found([found[index] for index in sorted(found)], len(traces) - len(order))
 
 
