@@ -2,9 +2,9 @@
 
 from rl.attention.bands import num_heard
 from rl.attention.heads import Head, Heads, probed_layers, select
-from rl.attention.measure import check_probeable, find_sinks, head_scores, measure, read, run
+from rl.attention.measure import check_probeable, find_sinks, head_scores, measure, read, readable_layers, run
 from rl.attention.probe import probe
-from rl.attention.readers import HeadScores, RhythmReader, ScoreReader
+from rl.attention.readers import HeadScores, RhythmReader, ScoreReader, scores_of
 from rl.attention.rhythm import Rhythm
 from rl.attention.sinks import SinkReader, watch
 from rl.attention.spans import SpanReader
@@ -30,7 +30,9 @@ __all__ = [
     "probe",
     "probed_layers",
     "read",
+    "readable_layers",
     "run",
+    "scores_of",
     "select",
     "watch",
 ]

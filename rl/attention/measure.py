@@ -1,6 +1,7 @@
 """Measure a batch with a forward pass of its own, without gradients, that ends after the last layer that is read."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import torch
 from jaxtyping import Bool, Int
@@ -12,7 +13,7 @@ from rl.attention.probe import Reader, probe
 from rl.attention.readers import HeadScores, RhythmReader, ScoreReader, Span
 from rl.attention.rhythm import Rhythm
 from rl.attention.sinks import SinkReader, watch
-from rl.attention.structure import decoder_layers, num_layers, shortened, transformer
+from rl.attention.structure import ProbeError, attention_modules, decoder_layers, num_layers, shortened, transformer
 
 Mask = Bool[Tensor, "B T"] | Int[Tensor, "B T"]
 
@@ -111,6 +112,23 @@ def check_probeable(model: nn.Module, layers: Sequence[int]) -> None:
     ids = torch.zeros(1, 4, dtype=torch.long, device=next(model.parameters()).device)
     with torch.no_grad(), probe(model, layers, _Nothing()):
         model(input_ids=ids, use_cache=False, logits_to_keep=1)
+
+
+def readable_layers(model: nn.Module) -> tuple[int, ...]:
+    """Return the layers whose attention can be read: those that go through transformers' attention interface."""
+    layers = sorted(attention_modules(model))
+    with suppress(ProbeError):
+        check_probeable(model, layers)
+        return tuple(layers)
+    return tuple(layer for layer in layers if _is_readable(model, layer))
+
+
+def _is_readable(model: nn.Module, layer: int) -> bool:
+    try:
+        check_probeable(model, [layer])
+    except ProbeError:
+        return False
+    return True
 
 
 class _Nothing:

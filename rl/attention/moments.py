@@ -18,7 +18,8 @@ class Moments:
     """Hold sums over each row's keys, of the rows that were asked for; A is what the row's lse makes of its scores.
 
     mass: sum_s A, as row_sums has it where lse is right; kept: the same without the excluded keys; distance: sum_s
-    A (t - s) over the keys that are kept, tokens; entropy: -sum_s A log A, nats; peak: a key with the largest A.
+    A (t - s) over the keys that are kept, tokens; entropy: -sum_s A log A, nats; peak: a key with the largest A;
+    top: that A; spans: sum_s A over each of S sets of keys.
     """
 
     mass: Float[Tensor, "B H R"]
@@ -26,6 +27,8 @@ class Moments:
     distance: Float[Tensor, "B H R"]
     entropy: Float[Tensor, "B H R"]
     peak: Int[Tensor, "B H R"]
+    top: Float[Tensor, "B H R"]
+    spans: Float[Tensor, "B H S R"]
 
 
 def row_lse(attention: Attention, rows: slice) -> Float[Tensor, "B H T"]:
@@ -47,16 +50,18 @@ def row_moments(
     lse: Float[Tensor, "B H T"],
     rows: slice,
     excluded: Bool[Tensor, "B T"] | None = None,
+    spans: Bool[Tensor, "B S T"] | None = None,
     *,
     whole: bool = True,
 ) -> Moments:
-    """Return the sums over the keys of each of `rows`; without `whole`, entropy and peak are left at 0.
+    """Return the sums over the keys of each of `rows`; without `whole`, entropy, peak and top are left at 0.
 
     Distances are sums of p (c - s) and (t - c) p for a tile's end c: subtracting a mean position from t would lose 2e-3
     to cancellation.
     """
     slices = list(_slices(attention, rows)) or [rows]
-    parts = [_moments_of(attention, lse, part, excluded, whole) for part in slices]
+    sets = attention.keys.new_zeros(len(attention.keys), 0, lse.shape[-1]) if spans is None else spans
+    parts = [_moments_of(attention, lse, part, excluded, sets, whole) for part in slices]
     return Moments(*(torch.cat(column, -1) for column in zip(*parts, strict=True)))
 
 
@@ -65,10 +70,12 @@ def _moments_of(
     lse: Float[Tensor, "B H T"],
     rows: slice,
     excluded: Bool[Tensor, "B T"] | None,
+    spans: Bool[Tensor, "B S T"],
     whole: bool,
 ) -> tuple[Tensor, ...]:
     shape = (*lse.shape[:2], rows.stop - rows.start)
     mass, kept, moment, surprise = (lse.new_zeros(shape) for _ in range(4))
+    on_spans = lse.new_zeros(*shape, spans.shape[1])
     highest, peak = lse.new_full(shape, -torch.inf), torch.zeros(shape, dtype=torch.long, device=lse.device)
     place = torch.arange(lse.shape[-1], device=lse.device)
     for columns, log_p in _tiles(attention, rows, lse):
@@ -84,11 +91,13 @@ def _moments_of(
         ones = lse.new_ones(len(attention.keys), columns.stop - columns.start)
         left = ones if excluded is None else ones.masked_fill(excluded[:, columns], 0.0)
         weights = torch.stack([ones, left, left * (columns.stop - place[columns])], dim=-1)
+        weights = torch.cat([weights, spans[:, :, columns].transpose(1, 2).to(weights.dtype)], dim=-1)
         sums = p @ weights.unsqueeze(1)
         mass += sums[..., 0]
         kept += sums[..., 1]
         moment += sums[..., 2] + sums[..., 1] * (place[rows] - columns.stop)
-    return mass, kept, moment, surprise, peak
+        on_spans += sums[..., 3:]
+    return mass, kept, moment, surprise, peak, highest.exp(), on_spans.transpose(-1, -2)
 
 
 def sink_mass(attention: Attention, lse: Float[Tensor, "B H T"], rows: slice) -> Float[Tensor, "B H R"]:

@@ -67,13 +67,14 @@ class RhythmReader:
 
 @dataclass(frozen=True)
 class HeadScores:
-    """Hold one number per head of a layer; receiver and retrieval are None where no spans were given.
+    """Hold one number per head of a layer; receiver, retrieval and credit are None where nothing was given for them.
 
     distance: mean over response rows of sum_s A[t, s] (t - s), tokens (arXiv 2510.13554); entropy: mean row entropy,
     nats; sink: mean attention to the sequence's first token; receiver: Fisher kurtosis over sentences of the attention
     that they receive from sentences at least 4 later, mean over sequences (arXiv 2506.19143), nan where no sequence has
     enough sentences; retrieval: share of the needle's tokens that the head's strongest key was when that very token was
-    written next (arXiv 2404.15574), each needle token counted once [ours], mean over sequences.
+    written next (arXiv 2404.15574), each needle token counted once [ours], mean over sequences; credit: of the
+    attention to the response, the share that goes to tokens that credit picked out [ours].
     """
 
     distance: Float[Tensor, "H"]
@@ -81,13 +82,15 @@ class HeadScores:
     sink: Float[Tensor, "H"]
     receiver: Float[Tensor, "H"] | None = None
     retrieval: Float[Tensor, "H"] | None = None
+    credit: Float[Tensor, "H"] | None = None
 
 
 class ScoreReader:
     """Sum what HeadScores averages, over every head and the response rows of sequences in one or more passes.
 
-    `excluded` keys are left out of mean distances, whose rows then count by the attention they have left [ours].
-    Without `whole`, nothing but the distances is worked out.
+    `excluded` keys are left out of mean distances, whose rows then count by the attention they have left [ours]. The
+    needle is a span of each sequence or any set of its tokens, `credited` the tokens that credit picked out. Without
+    `whole`, nothing but the distances is worked out.
     """
 
     def __init__(
@@ -96,14 +99,19 @@ class ScoreReader:
         *,
         excluded: Bool[Tensor, "B T"] | None = None,
         sentences: Sequence[Sequence[Span]] | None = None,
-        needle: Sequence[Span] | None = None,
+        needle: Sequence[Span] | Bool[Tensor, "B T"] | None = None,
         input_ids: Int[Tensor, "B T"] | None = None,
+        credited: Bool[Tensor, "B T"] | None = None,
         whole: bool = True,
     ) -> None:
         self.response, self.excluded, self.input_ids, self.whole = response, excluded, input_ids, whole
         self.sentence = None if sentences is None else _numbers(sentences, response)
-        self.needle = None if needle is None else _marks(needle, response)
+        self.needle = needle if needle is None or isinstance(needle, Tensor) else _marks(needle, response)
+        self.credited = credited
         self.sums: dict[int, dict[str, Float[Tensor, "H"]]] = {}
+        self.shown: dict[int, tuple[Int[Tensor, "H R"], Float[Tensor, "H R"]]] = {}
+        """By layer, for every head and row of the first sequence, the key with the most attention, and how much."""
+        self.first_row = 0
         self._sequences, self._columns = slice(0, 0), slice(0, 0)
 
     def start(self, num_sequences: int) -> None:
@@ -124,7 +132,12 @@ class ScoreReader:
         rows, response = self._columns, self._of(self.response)[:, self._columns].unsqueeze(1)
         lse = row_lse(attention, rows) if attention.lse is None else attention.lse
         excluded = None if self.excluded is None else self._of(self.excluded)
-        moments = row_moments(attention, lse, rows, excluded, whole=self.whole)
+        spans = None
+        if self.credited is not None:
+            spans = torch.stack([self._of(self.credited & self.response), self._of(self.response)], 1)
+        moments = row_moments(attention, lse, rows, excluded, spans, whole=self.whole)
+        if self._sequences.start == 0:
+            self.shown[layer], self.first_row = (moments.peak[0], moments.top[0]), rows.start
         sums = attention.row_sums(lse[:, :, rows], range(lse.shape[1]))
         error = (moments.mass - sums).abs().masked_fill(~response, 0.0).amax() if response.numel() else 0.0
         if not error <= MASS_ERROR:  # nan is no better
@@ -132,24 +145,38 @@ class ScoreReader:
         found = {
             "distance": moments.distance,
             "kept": torch.ones_like(moments.kept) if self.excluded is None else moments.kept,
+            "rows": torch.ones_like(moments.kept),
         }
         if self.whole:
             found |= {"entropy": moments.entropy, "sink": sink_mass(attention, lse, rows)}
+        if spans is not None:
+            found |= {"credited": moments.spans[:, :, 0], "own": moments.spans[:, :, 1]}
         found = {
             name: values.masked_fill(~response, 0.0).sum((0, 2), dtype=torch.float64) for name, values in found.items()
         }
         if self.sentence is not None:
-            numbers = self._of(self.sentence)
-            kurtosis = _kurtosis(received(attention, lse, rows, numbers, SENTENCE_GAP)).double()
+            kurtosis = self._kurtosis(attention, lse, rows)
             found |= {"receiver": kurtosis.nansum(0), "receiver_count": kurtosis.isfinite().double().sum(0)}
         if self.needle is not None:
-            found["retrieval"] = self._copied(moments.peak, rows).sum(0)
+            copied = self._copied(moments.peak, rows)
+            found |= {"retrieval": copied.nansum(0), "retrieval_count": copied.isfinite().double().sum(0)}
         known = self.sums.setdefault(layer, {})
         for name, value in found.items():
             known[name] = known[name] + value if name in known else value
 
+    def _kurtosis(self, attention: Attention, lse: Float[Tensor, "B H T"], rows: slice) -> Float[Tensor, "B H"]:
+        """Return the kurtosis of what sentences receive, nan for a sequence where it has no spread."""
+        assert self.sentence is not None
+        numbers = self._of(self.sentence)
+        if numbers.max() <= SENTENCE_GAP:  # one sentence at most is heard
+            return lse.new_full(lse.shape[:2], torch.nan, dtype=torch.float64)
+        return _kurtosis(received(attention, lse, rows, numbers, SENTENCE_GAP))
+
     def _copied(self, peak: Int[Tensor, "B H R"], rows: slice) -> Float[Tensor, "B H"]:
-        """Return the share of each needle that heads looked at while the model wrote the same token next."""
+        """Return the share of each needle that heads looked at while the model wrote the same token next.
+
+        nan where a sequence has no needle.
+        """
         assert self.needle is not None and self.input_ids is not None
         ids, needle = self._of(self.input_ids), self._of(self.needle)
         following = F.pad(ids[:, 1:], (0, 1))[:, rows].unsqueeze(1)
@@ -167,19 +194,23 @@ class ScoreReader:
 
     def scores(self) -> dict[int, HeadScores]:
         """Return every layer's scores, nan where there was nothing to average."""
-        assert self.whole, "only distances were worked out"
-        tokens, sequences = self.response.sum(), len(self.response)
-        scores = {}
-        for layer, sums in sorted(self.sums.items()):
-            receiver = sums["receiver"] / sums["receiver_count"] if "receiver" in sums else None
-            scores[layer] = HeadScores(
-                distance=(sums["distance"] / sums["kept"]).float(),
-                entropy=(sums["entropy"] / tokens).float(),
-                sink=(sums["sink"] / tokens).float(),
-                receiver=None if receiver is None else receiver.float(),
-                retrieval=(sums["retrieval"] / sequences).float() if "retrieval" in sums else None,
-            )
-        return scores
+        return scores_of([self])
+
+
+def scores_of(readers: Sequence[ScoreReader]) -> dict[int, HeadScores]:
+    """Return the scores of every layer over all that some readers have read, nan where there was nothing to average."""
+    assert all(reader.whole for reader in readers), "only distances were worked out"
+    scores = {}
+    for layer in sorted(readers[0].sums):
+        names = readers[0].sums[layer]
+        sums = {name: torch.stack([reader.sums[layer][name] for reader in readers]).sum(0) for name in names}
+        means = {name: sums[name] / sums[f"{name}_count"] for name in ("receiver", "retrieval") if name in sums}
+        if "credited" in sums:
+            means["credit"] = sums["credited"] / sums["own"]
+        means |= {name: sums[name] / sums["rows"] for name in ("entropy", "sink")}
+        means["distance"] = sums["distance"] / sums["kept"]
+        scores[layer] = HeadScores(**{name: mean.float() for name, mean in means.items()})
+    return scores
 
 
 def _before(response: Bool[Tensor, "B T"]) -> Bool[Tensor, "B T"]:
