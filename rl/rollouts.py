@@ -1,7 +1,8 @@
 """Tasks as TRL's columns, and what is kept of each rollout."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
@@ -43,6 +44,20 @@ class KeptRollout:
 def prompt_dataset(tasks: Sequence[Task], system: str | None) -> Dataset:
     """Return the tasks as the data set that TRL's RL trainers take: `prompt`, and the number of the `task`."""
     return Dataset.from_list([{"prompt": prompt(task, system), "task": index} for index, task in enumerate(tasks)])
+
+
+def evenly(tasks: Sequence[Task], count: int) -> list[Task]:
+    """Return at most count tasks, evenly spaced."""
+    count = min(count, len(tasks))
+    return [tasks[index * len(tasks) // count] for index in range(count)]
+
+
+def tokens_of(row: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """Return the tokens of a row of a completion_dataset: its prompt's, and its completion's in the chat template."""
+    said = tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, tokenize=False)
+    whole = tokenizer.apply_chat_template([*row["prompt"], *row["completion"]], tokenize=False)
+    prompt, both = (list(tokenizer(str(text), add_special_tokens=False)["input_ids"]) for text in (said, whole))
+    return prompt, both[len(prompt) :]  # pyright: ignore
 
 
 def completion_dataset(

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase, set_seed
 from trl.trainer.sft_config import SFTConfig
@@ -14,9 +15,12 @@ from rl.exports import export
 from rl.parts import Plan, build_critic, build_scorer, load_model
 from rl.processes.company import Company
 from rl.processes.group import Group
+from rl.recipe.credit_sections import Attentive, Coupled
 from rl.recipe.sections import Recipe
 from rl.recipe.trainer_sections import Online, Ppo
 from rl.settings import build_alarms, build_care, credit_settings, ppo_settings, trl_config
+from rl.telemetry.head_tracker import HeadTracker, Tracking
+from rl.telemetry.probe_set import Text
 from rl.telemetry.progress import ProgressDisplay
 from rl.telemetry.record import RunDirectory, RunError
 from rl.telemetry.tracking import Tracker
@@ -143,8 +147,10 @@ def _fit(
         remedy = f"remove {policy} and resume, and it is written again from the stage's last checkpoint"
         raise RunError(f"{policy}: the policy cannot be read ({error}); {remedy}") from None
     watch = _watch(session, stage.name)
-    # The watch writes down what the alarms add to the metrics.
-    callbacks = [alarms, *([watch] if watch else []), session.interrupt, Pulse(session.company.watchdog.beat)]
+    tracker = _head_tracker(session, plan, watch)
+    # The watch writes down what the alarms and the head tracker add to the metrics.
+    watchers = [one for one in (alarms, watch, tracker) if one is not None]
+    callbacks = [*watchers, session.interrupt, Pulse(session.company.watchdog.beat)]
     common = {"model": model, "tokenizer": tokenizer, "care": care, "callbacks": callbacks, "resume_from": resume_from}
     if isinstance(config, SFTConfig):
         dataset = rollouts.completion_dataset(plan.tasks, plan.system, tokenizer, plan.dial)
@@ -160,10 +166,45 @@ def _fit(
         reward=build_scorer(recipe, plan, tokenizer, models.end_ids(model)),
         credit=credit_settings(stage.credit or recipe.credit),
         observer=watch or Unwatched(),
+        watcher=tracker,
         keep_every=recipe.telemetry.samples.every,
         keep_count=recipe.telemetry.samples.count,
         **common,
     )
+
+
+def _head_tracker(session: Session, plan: Plan, watch: Watch | None) -> HeadTracker | None:
+    """Return what measures a stage's heads; its first texts are an sft stage's own, or else the first rollouts."""
+    recipe, stage = session.recipe, plan.stage
+    if recipe.telemetry.heads.every == 0:
+        return None
+    texts = None
+    if not isinstance(stage.trainer, Online):
+        chosen = rollouts.evenly(plan.tasks, recipe.telemetry.heads.sequences)
+        rows: Any = rollouts.completion_dataset(chosen, plan.system, session.tokenizer, plan.dial)
+        texts = [Text(*rollouts.tokens_of(row, session.tokenizer)) for row in rows]
+    credit = stage.credit or recipe.credit
+    kinds = credit if isinstance(credit, Attentive) else Coupled()  # the paper's
+    return HeadTracker(
+        Tracking(
+            every=recipe.telemetry.heads.every,
+            sequences=recipe.telemetry.heads.sequences,
+            micro_batch=stage.trainer.share(session.group.place.world)[0],
+            layers=kinds.layers,
+            local_share=kinds.local_share,
+            global_share=kinds.global_share,
+        ),
+        stage=stage.name,
+        folder=session.path,
+        tokenizer=session.tokenizer,
+        texts=texts,
+        saw=watch and watch.saw_snapshot,
+        say=session.progress.say if session.group.place.is_main else _say_nothing,
+    )
+
+
+def _say_nothing(_: str) -> None:
+    pass
 
 
 def _watch(session: Session, stage: str) -> Watch | None:

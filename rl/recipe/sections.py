@@ -102,11 +102,21 @@ class Samples(Section):
     """Rollouts in a kept set, whole groups first."""
 
 
+class Heads(Section):
+    """How attention heads are followed, on texts that stay the same and on rollouts: heads.jsonl, see docs/heads.md."""
+
+    every: Annotated[int, Field(ge=0)] = 25
+    """Steps between two measurements of every head; the last step is always measured. 0: never."""
+    sequences: Annotated[int, Field(ge=2)] = 16
+    """Texts of the probe set, and rollouts of the step, that heads are measured on."""
+
+
 class Telemetry(Section):
     """What is written down while a run trains."""
 
     wandb: Wandb = Wandb()
     samples: Samples = Samples()
+    heads: Heads = Heads()
 
 
 class Checkpoints(Section):

@@ -1,13 +1,17 @@
 """The wandb run beside metrics.jsonl: fed from its own thread, so that it may be slow or fail unnoticed by the run."""
 
+import math
 import os
 import queue
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from rl.endings import first_line
+from rl.telemetry.head_tracker import Snapshot
+from rl.telemetry.heads import table
+from rl.telemetry.heatmap import draw
 
 Mode = Literal["auto", "online", "offline", "disabled"]
 FINISH_SECONDS = 60.0
@@ -42,7 +46,7 @@ class Tracker:
         say: Callable[[str], None],
     ) -> None:
         self._say = say
-        self._rows: queue.SimpleQueue[Mapping[str, Any] | None] = queue.SimpleQueue()
+        self._rows: queue.SimpleQueue[tuple[Mapping[str, Any], Sequence[Snapshot]] | None] = queue.SimpleQueue()
         self._mode = choose_mode(mode)
         self._folder = folder
         self._thread: threading.Thread | None = None
@@ -60,10 +64,10 @@ class Tracker:
             self._thread = threading.Thread(target=self._send, args=(arguments,), name="wandb", daemon=True)
             self._thread.start()
 
-    def log(self, row: Mapping[str, Any]) -> None:
-        """Queue a row; returns at once."""
+    def log(self, row: Mapping[str, Any], snapshots: Sequence[Snapshot] = ()) -> None:
+        """Queue a step's row, with maps and tables of the heads measured since the last; returns at once."""
         if self._thread is not None:
-            self._rows.put(row)
+            self._rows.put((row, snapshots))
 
     def finish(self, seconds: float = FINISH_SECONDS) -> None:
         """Wait for the queue to empty, but no longer than seconds."""
@@ -86,9 +90,24 @@ class Tracker:
                 if self._mode == "online"
                 else f"wandb: offline, `wandb sync {Path(run.dir).parent}` uploads it"
             )
-            while (row := self._rows.get()) is not None:
-                run.log(dict(row))
+            while (queued := self._rows.get()) is not None:
+                row, snapshots = queued
+                run.log({**row, **{key: shown for one in snapshots for key, shown in _heads_of(one).items()}})
             run.finish()
         except Exception as error:  # noqa: BLE001 - whatever goes wrong in a watcher must not cost the run
             reason = first_line(error)
             self._say(f"wandb failed and is off for the rest of the run: {reason}")
+
+
+def _heads_of(snapshot: Snapshot) -> dict[str, Any]:
+    """Return a snapshot as wandb shows it: images with a slider over steps, and a table."""
+    import wandb
+
+    at = f"step {snapshot.step}"
+    maps = {
+        f"heads/{snapshot.source}_{score}/map": wandb.Image(draw(layers, score), caption=at)
+        for score, layers in snapshot.scores.items()
+        if any(math.isfinite(value) for row in layers.values() for value in row)
+    }
+    columns, rows = table(snapshot)
+    return {**maps, f"heads/{snapshot.source}/table": wandb.Table(columns=list(columns), data=list(rows))}

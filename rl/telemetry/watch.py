@@ -8,14 +8,16 @@ from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerContro
 
 from rl.attention import Heads
 from rl.rollouts import KeptRollout
-from rl.telemetry.heads import head_rows
+from rl.telemetry.gaze import GAZE
+from rl.telemetry.head_tracker import Snapshot
+from rl.telemetry.heads import Turnover, selection_rows, snapshot_rows
 from rl.telemetry.jsonl import read_rows
 from rl.telemetry.progress import ProgressDisplay
 from rl.telemetry.record import RunDirectory
 from rl.telemetry.samples import sample_row
 from rl.telemetry.tracking import Tracker
 
-TOKENS = "data/tokens/total"
+TOKENS, SECONDS = "data/tokens/total", "time/heads/seconds"
 
 
 class Watch(TrainerCallback):
@@ -35,6 +37,9 @@ class Watch(TrainerCallback):
         self.progress, self.tracker = progress, tracker
         self._since = self._counted = time.monotonic()
         self._tokens = self._earlier = 0.0
+        self._turnover = Turnover([], [])
+        self._of_heads: dict[str, float | None] = {}
+        self._snapshots: list[Snapshot] = []
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -42,7 +47,9 @@ class Watch(TrainerCallback):
         """Start the clock and the display."""
         self.progress.begin(self.stage, state.max_steps, state.global_step)
         self._since = self._counted = time.monotonic()
-        rows = [row for row in read_rows(self.run.metrics.path) if row["stage"] == self.stage]
+        written = read_rows(self.run.metrics.path)
+        self._turnover = Turnover(read_rows(self.run.heads.path), written)
+        rows = [row for row in written if row["stage"] == self.stage]
         self._tokens = next((row[TOKENS] for row in reversed(rows) if row.get(TOKENS) is not None), 0.0)
         self._earlier = self._tokens - state.num_input_tokens_seen  # TRL's SFT trainer counts anew when it resumes
 
@@ -59,14 +66,31 @@ class Watch(TrainerCallback):
         if tokens > self._tokens:  # a generation may serve several steps: its tokens took all of their time
             metrics["time/tokens/per_second"] = (tokens - self._tokens) / (now - self._counted)
             self._tokens, self._counted = tokens, now
+        metrics |= self._of_heads
+        self._of_heads = {}
+        correlation = self._turnover.saw_step(metrics)
+        if correlation is not None:
+            metrics["heads/turnover_reward/spearman"] = correlation
         row = {"stage": self.stage, "step": state.global_step, **dict(sorted(metrics.items()))}
         self.run.metrics.write(row)
         self.progress.update(row)
-        self.tracker.log(row)
+        self.tracker.log(row, self._snapshots)
+        self._snapshots = []
 
     def saw_heads(self, step: int, distances: Mapping[int, Sequence[float]], heads: Heads) -> None:
         """Write a head selection to heads.jsonl."""
-        self.run.heads.write(*({"stage": self.stage, **row} for row in head_rows(step, distances, heads)))
+        self.run.heads.write(*({"stage": self.stage, **row} for row in selection_rows(step, distances, heads)))
+
+    def saw_snapshot(self, snapshot: Snapshot) -> None:
+        """Write what every head had to heads.jsonl and wandb, and what has changed to the step's metrics."""
+        self.run.heads.write(*({"stage": self.stage, **row} for row in snapshot_rows(snapshot)))
+        if snapshot.source == "probe":
+            self._of_heads |= self._turnover.saw_snapshot(snapshot.scores)
+        if snapshot.gaze is not None:
+            snapshot.gaze.save(self.run.path / GAZE, self.stage, snapshot.step)
+        spent = self._of_heads.get(SECONDS) or 0.0
+        self._of_heads[SECONDS] = spent + snapshot.seconds
+        self._snapshots.append(snapshot)
 
     def saw_rollouts(self, step: int, rollouts: Sequence[KeptRollout]) -> None:
         """Write rollouts to samples.jsonl."""

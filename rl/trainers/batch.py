@@ -19,9 +19,22 @@ def sequences(batch: Batch) -> tuple[Tensor, Tensor]:
     return ids, torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
 
 
+def tokens_of(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """Return prompts with their completions, the mask of both, and which (B, T) tokens the policy wrote."""
+    ids, mask = sequences(batch)
+    return ids, mask, response_in(mask, batch["completion_ids"].shape[1], batch.get("tool_mask"))
+
+
 def response_of(batch: Batch) -> Tensor:
-    """Return which (B, T) tokens of its completions the policy wrote."""
+    """Return which (B, C) tokens of its completions the policy wrote."""
     return response_in(batch["completion_mask"], batch["completion_ids"].shape[1], batch.get("tool_mask"))
+
+
+def credited_of(batch: Batch) -> Tensor | None:
+    """Return which (B, T) tokens credit picked out; None where it did not look."""
+    if "selected" not in batch:
+        return None
+    return pad(batch["selected"].bool(), (batch["prompt_ids"].shape[1], 0))
 
 
 def response_in(attention_mask: Tensor, completion_length: int, tool_mask: Tensor | None) -> Tensor:

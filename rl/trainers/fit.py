@@ -19,7 +19,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 from rl.scoring import Scorer
 from rl.trainers.grpo import GrpoTrainer
 from rl.trainers.guard import Guard, GuardedTrainer
-from rl.trainers.observer import Observer
+from rl.trainers.observer import BatchWatcher, Observer
 from rl.trainers.ppo import PpoConfig
 from rl.trainers.token_credit import CreditSettings
 
@@ -159,6 +159,7 @@ def fit_online(
     reward: Scorer,
     credit: CreditSettings | None,
     observer: Observer,
+    watcher: BatchWatcher | None,
     keep_every: int,
     keep_count: int,
     care: Care,
@@ -171,6 +172,7 @@ def fit_online(
         args=config,
         credit=credit,
         observer=observer,
+        watcher=watcher,
         keep_every=keep_every,
         keep_count=keep_count,
         model=model,

@@ -18,9 +18,9 @@ from trl.trainer.grpo_config import GRPOConfig
 
 from rl import models
 from rl.scoring import Scorer
-from rl.trainers.batch import Batch, kept_rollouts, response_in, response_of, sequences
+from rl.trainers.batch import Batch, credited_of, kept_rollouts, response_in, response_of, sequences, tokens_of
 from rl.trainers.credit_metrics import CreditMetrics
-from rl.trainers.observer import Observer
+from rl.trainers.observer import BatchWatcher, Observer
 from rl.trainers.resumable import ResumableTrainer
 from rl.trainers.token_credit import CreditSettings, Place, Reading, TokenCredit
 from rl.trainers.writing import write_greedily
@@ -46,10 +46,11 @@ class GrpoTrainer(ResumableTrainer):
         observer: Observer,
         keep_every: int,
         keep_count: int,
+        watcher: BatchWatcher | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(reward_funcs=[reward], args=args, **kwargs)  # pyright: ignore
-        self.reward, self.observer = reward, observer
+        self.reward, self.observer, self.watcher = reward, observer, watcher
         reward.attach(self.model, partial(write_greedily, self, self._tokenizer, self.eos_token_ids))
         self.keep_every, self.keep_count = keep_every, keep_count
         place = Place(self.accelerator.process_index, self.accelerator.num_processes, self._sum_over_ranks)
@@ -112,6 +113,8 @@ class GrpoTrainer(ResumableTrainer):
         self._set_advantages(batch)
         if self.credit is not None:
             self._give_credit(self.credit, batch)
+        if self.watcher is not None:
+            self.watcher.saw_generation(self.state.global_step + 1, self.model, *tokens_of(batch))
         return batch
 
     @torch.no_grad()
@@ -136,8 +139,7 @@ class GrpoTrainer(ResumableTrainer):
             batch["noise"] = credit.noise(self._generation, *completions.shape).to(completions.device)
         reading, self._reading = self._reading, None
         if reading is None and credit.reads("attention"):
-            ids, mask = sequences(batch)
-            response = response_in(mask, completions.size(1), batch.get("tool_mask"))
+            ids, mask, response = tokens_of(batch)
             self._select_heads_if_due(self.model, ids, mask, response)
             if not credit.fused:
                 size = self.args.per_device_train_batch_size
@@ -210,6 +212,8 @@ class GrpoTrainer(ResumableTrainer):
         if "weights" in inputs:
             self.credit_metrics.add(inputs)
         self._keep(inputs)
+        if self.watcher is not None:
+            self.watcher.saw_micro_batch(self.state.global_step + 1, *tokens_of(inputs), credited_of(inputs))
         return self._add_to_loss(loss, inputs)
 
     def _select_heads_if_due(self, model: nn.Module, ids: Tensor, mask: Tensor, response: Tensor) -> None:

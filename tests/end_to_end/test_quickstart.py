@@ -90,17 +90,38 @@ def test_samples_say_what_every_token_got(run: Path) -> None:
 
 
 def test_heads_say_who_is_local_and_who_is_global(run: Path) -> None:
-    rows = read_rows(run / "heads.jsonl")
+    rows = [row for row in read_rows(run / "heads.jsonl") if row["source"] == "selection"]
     credit = Recipe().credit
     steps = sorted({row["step"] for row in rows})
     assert steps == list(range(1, Recipe().stages[1].trainer.steps + 1, credit.reselect_every))
     for step in steps:
-        value = {(row["score"], row["layer"], row["head"]): row["value"] for row in rows if row["step"] == step}
+        value = {
+            (row["score"], row["layer"], head): one
+            for row in rows
+            if row["step"] == step
+            for head, one in enumerate(row["values"])
+        }
         local = [
             value["distance", layer, head] for (score, layer, head), on in value.items() if score == "local" and on
         ]
         far = [value["distance", layer, head] for (score, layer, head), on in value.items() if score == "global" and on]
         assert local and far and max(local) <= min(far)
+
+
+def test_heads_are_followed_from_the_base_to_the_last_step(run: Path) -> None:
+    """On the probe set and on rollouts, every 25 steps and at the end of each stage; all of them have moved."""
+    rows = read_rows(run / "heads.jsonl")
+    sft, grpo = (stage.trainer.steps for stage in Recipe().stages)
+    due = {("sft", step) for step in range(0, sft + 1, 25)}
+    due |= {("grpo", step) for step in (*range(25, grpo + 1, 25), grpo)}
+    assert {(row["stage"], row["step"]) for row in rows if row["source"] == "probe"} == due
+    credit = [row for row in rows if row["source"] == "rollouts" and row["score"] == "credit"]
+    assert {row["step"] for row in credit} == set(range(25, grpo + 1, 25))
+    assert all(0 < value < 1 for row in credit for value in row["values"])
+    metrics = [row for row in read_rows(run / "metrics.jsonl") if row.get("heads/turnover/share") is not None]
+    assert {(row["stage"], row["step"]) for row in metrics} == due - {("sft", 0)}
+    assert metrics[-1]["heads/drifted/share"] > 0.5
+    assert -1 <= metrics[-1]["heads/turnover_reward/spearman"] <= 1
 
 
 def test_the_trained_policy_is_an_ordinary_model_folder(run: Path) -> None:

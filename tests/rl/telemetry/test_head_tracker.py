@@ -1,0 +1,246 @@
+"""Heads are measured as their definitions say, without training being any different for it."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from reference import dense, grpo, models
+
+from rl import tiny
+from rl.attention import head_scores, readable_layers
+from rl.rollouts import completion_dataset, evenly, tokens_of
+from rl.sentences import spans_of_ids
+from rl.telemetry.head_tracker import HeadTracker, Snapshot, Tracking, repeated
+from rl.telemetry.heads import Turnover, read_scores, snapshot_rows
+from rl.telemetry.probe_set import ProbeSet, Text
+from rl.telemetry.record import RunError
+
+TRACKING = Tracking(every=2, sequences=6, micro_batch=4, layers=None, local_share=0.3, global_share=0.3)
+
+
+def tracker(folder: Path, said: list[Snapshot] | None, texts: list[Text] | None = None, **changes: Any) -> HeadTracker:
+    return HeadTracker(
+        Tracking(**{**vars(TRACKING), **changes}),
+        stage="grpo",
+        folder=folder,
+        tokenizer=tiny.build_tokenizer(),
+        texts=texts,
+        saw=None if said is None else said.append,
+        say=lambda _: None,
+    )
+
+
+def trained(folder: Path, watcher: HeadTracker | None) -> Any:
+    torch.manual_seed(0)
+    made = grpo.trainer(folder, grpo.CREDIT, max_steps=4)
+    made.watcher = watcher
+    if watcher is not None:
+        made.add_callback(watcher)
+    made.train()
+    return made
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Snapshot], Any]:
+    folder, said = tmp_path_factory.mktemp("run"), []
+    return folder, said, trained(folder, tracker(folder, said))
+
+
+def test_training_is_the_same_to_the_bit(run: tuple, tmp_path: Path) -> None:
+    assert grpo.same(grpo.weights_of(run[2]), grpo.weights_of(trained(tmp_path, None)))
+
+
+def test_snapshots_are_of_the_base_and_then_every_so_often(run: tuple) -> None:
+    told = [(snapshot.step, snapshot.source) for snapshot in run[1]]
+    assert told == [(0, "probe"), (2, "probe"), (2, "rollouts"), (4, "probe"), (4, "rollouts")]
+    assert all(snapshot.seconds > 0 for snapshot in run[1])
+    heads = {(layer, len(row)) for layer, row in run[1][-1].scores["distance"].items()}
+    assert heads == {(layer, 4) for layer in range(tiny.NUM_LAYERS)}
+
+
+def test_scores_of_the_probe_set_are_those_of_the_policy_then(run: tuple) -> None:
+    """Text by text and unpadded, by the public call: the last snapshot is of the weights that training ended with."""
+    folder, said, done = run
+    probe = ProbeSet.load(folder / "probe.json")
+    assert len(probe.texts) == TRACKING.sequences and (probe.stage, probe.step) == ("grpo", 0)
+    sums = {name: torch.zeros(tiny.NUM_LAYERS, 4) for name in ("distance", "entropy", "sink")}
+    copied, tokens = [], 0
+    for text in probe.texts:
+        ids = torch.tensor([[*text.prompt, *text.completion]])
+        response = torch.zeros_like(ids)
+        response[0, len(text.prompt) :] = 1
+        found = head_scores(done.model.eval(), ids, torch.ones_like(ids), response, layers=range(tiny.NUM_LAYERS))
+        tokens += len(text.completion)
+        for layer, scores in found.items():
+            for name, total in sums.items():
+                total[layer] += getattr(scores, name) * len(text.completion)
+        if set(text.prompt) & set(text.completion):
+            copied.append(torch.tensor(shares_copied(done.model, ids, response)))
+    last = said[-2].scores
+    for name, total in sums.items():
+        got = torch.tensor([last[name][layer] for layer in range(tiny.NUM_LAYERS)])
+        torch.testing.assert_close(got, total / tokens, atol=1e-4, rtol=1e-4)
+    got = torch.tensor([last["retrieval"][layer] for layer in range(tiny.NUM_LAYERS)])
+    torch.testing.assert_close(got, torch.stack(copied).mean(0))
+
+
+def shares_copied(model: Any, ids: torch.Tensor, response: torch.Tensor) -> list[list[float]]:
+    """Of the prompt's tokens that the response writes again, the share that heads looked at then, on dense maps."""
+    model.set_attn_implementation("eager")
+    with torch.no_grad():
+        maps = model(input_ids=ids, output_attentions=True).attentions
+    model.set_attn_implementation("sdpa")
+    row, own = ids[0].tolist(), response[0].bool().tolist()
+    needle = {place for place, token in enumerate(row) if not own[place] and token in ids[0][response[0] > 0].tolist()}
+    found = []
+    for layer in maps:
+        shares = []
+        for head in layer[0]:
+            peaks = head.argmax(-1).tolist()
+            writes = [place for place in range(len(row) - 1) if own[place + 1]]
+            hits = {peaks[place] for place in writes if row[peaks[place]] == row[place + 1]}
+            shares.append(len(hits & needle) / len(needle))
+        found.append(shares)
+    return found
+
+
+def test_the_needle_of_a_text_is_what_its_response_writes_again() -> None:
+    ids = torch.tensor([[0, 5, 6, 7, 5, 8, 6, 6], [9, 9, 3, 4, 2, 2, 0, 0]])
+    mask = torch.tensor([[0, 1, 1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1, 0, 0]])
+    response = torch.tensor([[0, 0, 0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 1, 1, 0, 0]]).bool()
+    assert repeated(ids, mask, response).nonzero().tolist() == [[0, 2]]
+
+
+def test_drift_is_nought_at_the_base_and_more_behind_it(run: tuple) -> None:
+    first, last = run[1][0].scores["drift"], run[1][-2].scores["drift"]
+    assert all(value == 0 for row in first.values() for value in row)
+    assert all(value > 0 for row in last.values() for value in row)
+
+
+def test_credit_is_the_share_of_attention_that_credited_tokens_get(tmp_path: Path) -> None:
+    """Against dense maps; where credit looks at nothing, no head has any."""
+    model = models.build("qwen3")
+    ids = torch.randint(3, 60, (2, 40), generator=torch.Generator().manual_seed(3))
+    response, credited = torch.zeros(2, 40, dtype=torch.bool), torch.zeros(2, 40, dtype=torch.bool)
+    response[:, 15:], credited[:, 20:40:3] = True, True
+    one = tracker(tmp_path, [])
+    one._layers, one._chosen = (0, 1, 2), (1,)
+    found = one._scores([one._read(model, ids, torch.ones_like(ids), response, credited)])
+    assert "credit" not in one._scores([one._read(model, ids, torch.ones_like(ids), response)])
+    model.set_attn_implementation("eager")
+    with torch.no_grad():
+        maps = model(input_ids=ids, output_attentions=True).attentions
+    for layer, a in enumerate(maps):
+        rows = a * response[:, None, :, None]
+        share = (rows * credited[:, None, None]).sum((0, 2, 3)) / (rows * response[:, None, None]).sum((0, 2, 3))
+        torch.testing.assert_close(torch.tensor(found["credit"][layer]), share, atol=1e-5, rtol=1e-4)
+
+
+def test_sentences_are_those_of_the_response(tmp_path: Path) -> None:
+    """The receiver score is SciPy's kurtosis of what the response's sentences receive on a dense map."""
+    from scipy.stats import kurtosis
+
+    tokenizer, model = tiny.build_tokenizer(), tiny.build_model(0)
+    prompt = tokenizer("Add. Now. ", add_special_tokens=False)["input_ids"]
+    said = "First 1 + 2 = 3. Then 3 - 4 = -1. No. So it is 1. We get 1. That is wrong. Hmm, no: 1. Wait. This gives 1."
+    completion = tokenizer(said, add_special_tokens=False)["input_ids"]
+    one = tracker(tmp_path, [])
+    one._layers, one._chosen = tuple(range(tiny.NUM_LAYERS)), (2,)
+    found = one._scores([one._read(model, *one._batch([Text(prompt, completion)], model))])
+    spans = [(len(prompt) + a, len(prompt) + b) for a, b in spans_of_ids(tokenizer, completion)]
+    assert len(spans) == 8  # "No." may be an abbreviation
+    model.set_attn_implementation("eager")
+    with torch.no_grad():
+        maps = model(input_ids=torch.tensor([[*prompt, *completion]]), output_attentions=True).attentions
+    for layer, a in enumerate(maps):
+        expected = [kurtosis(dense.received(head.double(), spans, 4)) for head in a[0]]
+        assert found["receiver"][layer] == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_probe_set_survives_its_file_and_a_damaged_one_is_named(run: tuple, tmp_path: Path) -> None:
+    folder, said, _ = run
+    probe = ProbeSet.load(folder / "probe.json")
+    for layer, row in said[0].scores["distance"].items():
+        assert probe.base["distance"][layer] == pytest.approx(row, rel=1e-5)
+    assert all(math.isnan(value) for row in probe.base["receiver"].values() for value in row)
+    for text in ("", "[]", '{"stage": "sft"}', '{"stage": "x", "step": 0, "texts": [{}], "base": {}, "spread": {}}'):
+        (tmp_path / "probe.json").write_text(text)
+        with pytest.raises(RunError, match=r"probe.json: cannot be read .* remove it and resume"):
+            ProbeSet.load(tmp_path / "probe.json")
+
+
+def test_a_later_stage_takes_up_the_probe_set_that_is_there(run: tuple, tmp_path: Path) -> None:
+    (tmp_path / "probe.json").write_bytes((run[0] / "probe.json").read_bytes())
+    said: list[Snapshot] = []
+    trained(tmp_path, tracker(tmp_path, said, every=3))
+    assert [(snapshot.step, snapshot.source) for snapshot in said] == [
+        (3, "probe"),
+        (3, "rollouts"),
+        (4, "probe"),
+    ]
+    assert (tmp_path / "probe.json").read_bytes() == (run[0] / "probe.json").read_bytes()
+
+
+def test_who_is_not_asked_measures_nothing(tmp_path: Path) -> None:
+    silent = tracker(tmp_path, None)
+    trained(tmp_path, silent)
+    assert silent.probe is None and not (tmp_path / "probe.json").exists()
+
+
+def test_texts_of_a_stage_that_is_fine_tuned_are_its_own_tasks() -> None:
+    tasks = evenly([*grpo.TASKS], 4)
+    assert [task.question for task in tasks] == [grpo.TASKS[place].question for place in (0, 8, 16, 24)]
+    worked = [type(task)(**{**vars_of(task), "completion": "So it is 1."}) for task in tasks[:1]]
+    tokenizer = tiny.build_tokenizer()
+    row = completion_dataset(worked, None, tokenizer)[0]
+    prompt, completion = tokens_of(row, tokenizer)
+    assert tokenizer.decode(prompt).endswith("<|im_start|>assistant\n")
+    assert tokenizer.decode(completion).startswith("So it is 1.<|im_end|>")
+
+
+def vars_of(task: Any) -> dict[str, Any]:
+    return {name: getattr(task, name) for name in task.__dataclass_fields__}
+
+
+def test_turnover_goes_on_where_rows_left_off(run: tuple) -> None:
+    """Metrics of a snapshot are the same for who saw all of them and for who read the ones before."""
+    snapshots = [snapshot for snapshot in run[1] if snapshot.source == "probe"]
+    rows = [{"stage": "grpo", **row} for snapshot in snapshots for row in snapshot_rows(snapshot)]
+    rows = json.loads(json.dumps(rows))
+    whole = Turnover([], [])
+    told = [whole.saw_snapshot(scores) for _, _, scores in read_scores(rows)]
+    assert told[0] == {}
+    cut = [row for row in rows if row["step"] < 4]
+    assert Turnover(cut, []).saw_snapshot(read_scores(rows)[-1][2]) == told[-1]
+    assert told[-1]["heads/appeared/count"] >= 0 and told[-1]["heads/drift/mean"] > 0
+
+
+def test_cohorts_are_of_snapshots_by_powers_of_two() -> None:
+    """Snapshot n first has head n as a sink, and all keep it: of 9 snapshots 1 is the base's, then 1, 2, 4 and 1."""
+    followed = Turnover([], [])
+    for last in range(9):
+        metrics = followed.saw_snapshot({"sink": {0: [float(head <= last) for head in range(9)]}})
+    names = ("base", "1", "2-3", "4-7", "8-15")
+    counts = {f"heads/cohort@{name}/count": float(count) for name, count in zip(names, (1, 1, 2, 4, 1), strict=True)}
+    assert {key: value for key, value in metrics.items() if "cohort" in key} == counts
+    gone = followed.saw_snapshot({"sink": {0: [1.0] + [0.0] * 8}})
+    assert [gone[key] for key in counts] == [1, 0, 0, 0, 0]
+
+
+def test_the_reward_of_a_snapshot_is_the_mean_since_the_one_before() -> None:
+    """Turnovers .1 .2 .3 .4 beside mean rewards 1, 3, 2, 4: Spearman 0.8, and nothing before the fourth."""
+    followed = Turnover([], [])
+    found = []
+    for turnover, rewards in ((0.1, (0.5, 1.5)), (0.2, (3.0,)), (0.3, (1.0, 3.0)), (0.4, (4.0, 4.0))):
+        for reward in rewards[:-1]:
+            assert followed.saw_step({"reward/total/mean": reward}) is None
+        found.append(followed.saw_step({"reward/total/mean": rewards[-1], "heads/turnover/share": turnover}))
+    assert found == [None, None, None, pytest.approx(0.8)]
+
+
+def test_layers_without_attention_are_left_out() -> None:
+    assert readable_layers(models.build("qwen3_next")) == (1,)
+    assert readable_layers(models.build("llama")) == (0, 1, 2)
