@@ -108,36 +108,9 @@ const Rhythm = (() => {
     show();
   }
 
-  function showKinds(cells) {
-    const counts = new Map();
-    for (const kind of cells.flat()) counts.set(kind, (counts.get(kind) ?? 0) + 1);
-    for (const place of document.querySelectorAll("#kinds [data-kind]")) {
-      place.textContent = String(counts.get(Number(place.dataset.kind)) ?? 0);
-    }
-  }
-
-  function showSnapshot(index) {
-    for (const [name, figure] of Object.entries(data.maps)) {
-      const frame = figure.frames[index];
-      Object.assign(figure.data[0], frame.data[0]);
-      draw(document.querySelector(`[data-map="${name}"]`), figure);
-      if (name === "membership") showKinds(frame.data[0].z);
-      const output = document.getElementById("snapshot-name");
-      if (output) output.textContent = data.snapshots[index];
-    }
-  }
-
-  function heads() {
-    if (!data.snapshots.length) return;
-    const slider = document.getElementById("snapshot");
-    showSnapshot(data.snapshots.length - 1);
-    slider?.addEventListener("input", () => showSnapshot(Number(slider.value)));
-  }
-
-  return { curves, anyMetric, heads, redraw };
+  return { curves, anyMetric, draw, redraw, layout: data.layout };
 })();
 
 Rhythm.redraw();
 Rhythm.curves();
 Rhythm.anyMetric();
-Rhythm.heads();

@@ -11,15 +11,16 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from rl.report.curves import smoothing
-from rl.report.figures import distance_map, head_steps, layout, membership_map, series, stage_figures
+from rl.report.curves import layout, series, smoothing, stage_figures
+from rl.report.emergence import head_cards
+from rl.report.heads import pack_gaze, pack_heads
 from rl.report.rundata import RunData, by_stage
 from rl.report.samples import pack_samples
 from rl.report.summary import facts, flatten, stage_list, tiles
 
 HERE = Path(__file__).parent
-STYLES = ("page.css", "viewer.css")
-SCRIPTS = ("page.js", "tokens.js", "viewer.js")
+STYLES = ("page.css", "heads.css", "viewer.css")
+SCRIPTS = ("page.js", "heads.js", "tokens.js", "viewer.js")
 ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
 
@@ -27,9 +28,12 @@ def render(run: RunData) -> str:
     """Return the page of one run as text."""
     samples, thinned = pack_samples(run.samples)
     stages, figures = _stage_cards(run)
-    steps = head_steps(run.heads)
-    maps = {name: figure for name, figure in _maps(steps).items() if figure is not None}
-    plots = {"figures": figures, "maps": maps, "snapshots": list(steps), "series": series(run.metrics)}
+    heads = pack_heads(run.heads)
+    shown = []
+    for card in head_cards(run.heads, run.metrics):
+        shown.append({**card, "place": len(figures)})
+        figures.append(card["figure"])
+    plots = {"figures": figures, "series": series(run.metrics)}
     scripts = [plotly_source(), *(source(name) for name in SCRIPTS)]
     return (
         environment()
@@ -45,11 +49,15 @@ def render(run: RunData) -> str:
             stages=stage_list(run),
             sections={"recipe": flatten(run.recipe), "environment": flatten(run.environment)},
             curves=stages,
-            maps=maps,
-            snapshots=plots["snapshots"],
+            head_cards=shown,
+            sources=list(heads["sources"]),
             sample_count=len(samples),
             thinned=thinned,
-            data={"plots": embed({**plots, "layout": layout()}), "samples": embed(samples)},
+            data={
+                "plots": embed({**plots, "layout": layout()}),
+                "heads": embed({**heads, "gaze": pack_gaze(run.gaze)}),
+                "samples": embed(samples),
+            },
         )
     )
 
@@ -65,10 +73,6 @@ def _stage_cards(run: RunData) -> tuple[list[tuple[str, int, list[Any]]], list[A
         if cards:
             stages.append((name, smoothing(rows), cards))
     return stages, figures
-
-
-def _maps(steps: dict[str, Any]) -> dict[str, Any]:
-    return {"distance": distance_map(steps), "membership": membership_map(steps)}
 
 
 def environment() -> Environment:

@@ -19,6 +19,7 @@ class RunData:
     metrics: list[Row]
     samples: list[Row]
     heads: list[Row]
+    gaze: Row
     notes: dict[str, str]
 
 
@@ -34,18 +35,13 @@ def number(value: Any) -> int | float | None:
     return value if isinstance(value, int) else float(f"{value:.4g}")
 
 
-WITHOUT_ATTENTION = ("uniform", "uniform_gain", "random", "entropy")  # kinds of credit
-
-
 def read_run(run_dir: Path) -> RunData:
     """Read every file of run_dir that is there."""
     notes: dict[str, str] = {}
     rows = {name: _read_lines(run_dir / f"{name}.jsonl", notes) for name in ("metrics", "samples", "heads")}
     recipe = _read_object(run_dir / "recipe.json", notes)
-    kind = _credit_kind(recipe)
-    if not rows["heads"] and rows["metrics"] and kind in WITHOUT_ATTENTION:
-        credit = str(kind).replace("_", " ").capitalize()
-        notes["heads"] = f"{credit} credit reads no attention, so there are no heads to show."
+    if not rows["heads"] and rows["metrics"] and _never_measured(recipe):
+        notes["heads"] = "This run did not follow its heads (telemetry.heads.every: 0), so there are none to show."
     return RunData(
         name=run_dir.resolve().name,
         recipe=recipe,
@@ -53,6 +49,7 @@ def read_run(run_dir: Path) -> RunData:
         metrics=_merge_steps(rows["metrics"]),
         samples=rows["samples"],
         heads=rows["heads"],
+        gaze=_read_object(run_dir / "gaze.json", {}),
         notes=notes,
     )
 
@@ -70,9 +67,10 @@ def column(rows: list[Row], key: str) -> list[int | float | None]:
     return [number(row.get(key)) for row in rows]
 
 
-def _credit_kind(recipe: Row) -> object:
-    credit = recipe.get("credit")
-    return credit.get("kind") if isinstance(credit, dict) else None
+def _never_measured(recipe: Row) -> bool:
+    telemetry = recipe.get("telemetry")
+    heads = telemetry.get("heads") if isinstance(telemetry, dict) else None
+    return isinstance(heads, dict) and heads.get("every") == 0
 
 
 def _read_object(path: Path, notes: dict[str, str]) -> Row:

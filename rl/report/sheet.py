@@ -45,6 +45,6 @@ def render_sheet(title: str, facts: Sequence[tuple[str, str]], sections: Sequenc
             policy=content_policy(scripts),
             styles=[Markup(source("page.css"))],
             scripts=[Markup(script) for script in scripts],
-            data=embed({"figures": figures, "maps": {}, "snapshots": [], "series": {}, "layout": layout()}),
+            data=embed({"figures": figures, "series": {}, "layout": layout()}),
         )
     )

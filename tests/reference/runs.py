@@ -113,6 +113,7 @@ def make_run(root: Path, samples: int = 200, tokens: int = 60, hostile: bool = F
         rows.insert(0, hostile_row(rows[0]))
     write_lines(root / "samples.jsonl", rows)
     write_lines(root / "heads.jsonl", head_rows(chance))
+    (root / "gaze.json").write_text(json.dumps(gaze(chance, hostile)))
     return root
 
 
@@ -179,6 +180,11 @@ def grpo_rows(chance: random.Random, count: int) -> list[dict[str, Any]]:
         rows.append(
             {
                 "stage": "grpo",
+                **(
+                    {"heads/turnover/share": chance.random() / 2, "heads/drifted/share": step / 480}
+                    if step % 48 == 0
+                    else {}
+                ),
                 "step": step,
                 "reward/total/mean": answer + 0.1 * form,
                 "reward/total/std": 0.4,
@@ -202,6 +208,8 @@ def grpo_rows(chance: random.Random, count: int) -> list[dict[str, Any]]:
                 "time/tokens/per_second": 5200 + 600 * chance.random(),
             }
         )
+    for row in rows[47::48]:
+        row |= {"heads/turnover/share": chance.random() / 2, "heads/drifted/share": row["step"] / 480}
     return rows
 
 
@@ -263,24 +271,48 @@ def hostile_row(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def head_rows(chance: random.Random, layers: int = 24, heads: int = 14) -> list[dict[str, Any]]:
-    """Return head scores at six steps, drifting slowly."""
-    base = {
-        (layer, head): math.exp(chance.gauss(2.6 + 0.9 * math.sin(layer / 4), 0.7))
-        for layer in range(layers)
-        for head in range(heads)
-    }
+LAYERS, HEADS = 24, 14
+
+
+def head_rows(chance: random.Random) -> list[dict[str, Any]]:
+    """Return head scores at six steps, drifting slowly, on the probe set and on rollouts."""
+    base = [
+        [math.exp(chance.gauss(2.6 + 0.9 * math.sin(layer / 4), 0.7)) for _ in range(HEADS)] for layer in range(LAYERS)
+    ]
     rows = []
     for step in range(0, 241, 48):
-        now = {place: value * math.exp(chance.gauss(0, 0.12)) for place, value in base.items()}
-        order = sorted(now, key=now.get)
-        share = int(0.3 * len(order))
-        groups = {"local": set(order[:share]), "global": set(order[-share:])}
-        for (layer, head), value in now.items():
-            place = {"stage": "grpo", "step": step, "layer": layer, "head": head}
-            rows.append({**place, "score": "distance", "value": value})
-            rows += [{**place, "score": name, "value": float((layer, head) in own)} for name, own in groups.items()]
+        for source in ("probe", "rollouts") if step else ("probe",):
+            now = [[value * math.exp(chance.gauss(0, 0.12)) for value in row] for row in base]
+            order = sorted(value for row in now for value in row)
+            near, far = order[int(0.3 * len(order))], order[-int(0.3 * len(order))]
+            scores = {
+                "distance": now,
+                "entropy": [[math.log(1 + value) for value in row] for row in now],
+                "sink": [[chance.random() ** 4 for _ in row] for row in now],
+                "receiver": [
+                    [None if layer % 5 == 0 else chance.gauss(1, 2) for _ in row] for layer, row in enumerate(now)
+                ],
+                "retrieval": [[chance.random() ** 9 for _ in row] for row in now],
+                "drift": [[0.04 * step * chance.random() for _ in row] for row in now],
+                "local": [[float(value < near) for value in row] for row in now],
+                "global": [[float(value >= far) for value in row] for row in now],
+            }
+            place = {"stage": "grpo", "step": step, "source": source}
+            rows += [
+                {**place, "score": score, "layer": layer, "values": row}
+                for score, grid in scores.items()
+                for layer, row in enumerate(grid)
+            ]
     return rows
+
+
+def gaze(chance: random.Random, hostile: bool) -> dict[str, Any]:
+    """Return where each head looks in a text, from its tenth token on."""
+    tokens = [*WORDS, *HOSTILE] if hostile else WORDS
+    rows = range(10, len(tokens))
+    peaks = {layer: [[chance.randrange(row + 1) for row in rows] for _ in range(HEADS)] for layer in range(LAYERS)}
+    tops = {layer: [[round(chance.random(), 3) for _ in rows] for _ in range(HEADS)] for layer in range(LAYERS)}
+    return {"stage": "grpo", "step": 240, "tokens": tokens, "first": 10, "peaks": peaks, "tops": tops}
 
 
 if __name__ == "__main__":

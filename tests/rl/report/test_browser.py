@@ -70,7 +70,7 @@ def test_page_draws_everything_without_errors_or_network(browser: webdriver.Chro
     visit(browser, page)
     scroll_through(browser)
     plots = browser.find_elements(By.CSS_SELECTOR, ".plot")
-    assert len(plots) == 11
+    assert len(plots) == 14
     assert all(plot.find_elements(By.CSS_SELECTOR, ".main-svg") for plot in plots)
     assert errors(browser) == []
     assert requests(browser) == {page.as_uri()}
@@ -204,15 +204,50 @@ def test_theme_follows_the_system_until_toggled(browser: webdriver.Chrome, page:
     assert browser.execute_script(script) == dark
 
 
-def test_slider_moves_both_maps(browser: webdriver.Chrome, page: Path) -> None:
+MAPS = "return ['score-map', 'kind-map'].map((id) => JSON.stringify(document.getElementById(id).data[0].z))"
+HISTORY = "return document.getElementById('head-history').data.map((line) => line.y)"
+
+
+def test_slider_and_choices_move_the_maps_of_heads(browser: webdriver.Chrome, page: Path) -> None:
     visit(browser, page)
     scroll_through(browser)
-    script = """return [...document.querySelectorAll('[data-map]')].map((map) => JSON.stringify(map.data[0].z))"""
-    last = browser.execute_script(script)
+    last = browser.execute_script(MAPS)
     browser.find_element(By.ID, "snapshot").send_keys(Keys.HOME)
-    first = browser.execute_script(script)
+    first = browser.execute_script(MAPS)
+    assert all(one != other for one, other in zip(first, last, strict=True))
     assert browser.find_element(By.ID, "snapshot-name").text == "grpo step 0"
-    assert all(before != after for before, after in zip(first, last, strict=True))
+    choose_option(browser, "score", "sink")
+    assert browser.execute_script(MAPS)[0] != first[0] and browser.execute_script(MAPS)[1] == first[1]
+    assert browser.find_element(By.ID, "score-title").text == "Sink"
+    choose_option(browser, "source", "rollouts")
+    assert browser.find_element(By.ID, "snapshot-name").text == "grpo step 240"
+    counts = browser.execute_script(
+        "return [...document.querySelectorAll('#kinds [data-kind]')].map((e) => e.textContent)"
+    )
+    assert [int(count) for count in counts][:2] == [100, 100]
+    assert errors(browser) == []
+
+
+def test_a_cell_opens_its_head(browser: webdriver.Chrome, page: Path) -> None:
+    """Its history is the chosen score's at each snapshot, and its text says where it looks."""
+    visit(browser, page)
+    scroll_through(browser)
+    browser.execute_script("document.getElementById('score-map').emit('plotly_click', {points: [{x: 3, y: 5}]})")
+    assert browser.find_element(By.ID, "head-title").text == "Head 5.3, mean backward distance"
+    rows = [json.loads(line) for line in (page.parent / "heads.jsonl").read_text().splitlines()]
+    own = [row for row in rows if (row["score"], row["layer"]) == ("distance", 5)]
+    told = browser.execute_script(HISTORY)
+    for line, source in zip(told, ("probe", "rollouts"), strict=True):
+        assert line == pytest.approx([row["values"][3] for row in own if row["source"] == source], rel=1e-3)
+    gaze = json.loads((page.parent / "gaze.json").read_text())
+    spans = browser.find_elements(By.CSS_SELECTOR, "#gaze-text span")
+    assert [span.get_property("textContent") for span in spans] == gaze["tokens"]
+    spans[30].click()
+    key, share = gaze["peaks"]["5"][3][20], gaze["tops"]["5"][3][20]
+    assert "seen" in spans[key].get_attribute("class") and "from" in spans[30].get_attribute("class")
+    note = browser.find_element(By.ID, "gaze-note").text
+    assert f"{30 - key} tokens back" in note and f"{100 * share:.0f} % of its attention" in note
+    assert errors(browser) == []
 
 
 def test_a_thousand_samples_stay_quick(browser: webdriver.Chrome, tmp_path: Path) -> None:
@@ -249,7 +284,10 @@ def test_hostile_text_is_shown_and_never_run(browser: webdriver.Chrome, tmp_path
     with (run / "metrics.jsonl").open("w") as out:
         out.writelines(json.dumps(row) + "\n" for row in metrics)
     (run / "heads.jsonl").write_text(
-        json.dumps({"stage": HOSTILE[1], "step": 1, "layer": 0, "head": 0, "score": "distance", "value": 3.0}) + "\n"
+        json.dumps(
+            {"stage": HOSTILE[1], "step": 1, "source": "probe", "layer": 0, "score": "distance", "values": [3.0, None]}
+        )
+        + "\n"
     )
     page = write_report(run)
     visit(browser, page)

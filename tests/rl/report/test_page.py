@@ -12,7 +12,8 @@ from reference.runs import make_run
 
 from rl.report import write_report
 from rl.report.curves import running_mean, stage_figures
-from rl.report.figures import distance_map, head_steps, membership_map
+from rl.report.emergence import head_cards
+from rl.report.heads import SNAPSHOT_LIMIT, pack_gaze, pack_heads
 from rl.report.page import embed
 from rl.report.rundata import by_stage, number, read_run
 from rl.report.samples import SAMPLE_LIMIT, pack_samples
@@ -75,12 +76,67 @@ def test_every_figure_is_one_that_plotly_accepts(run_dir: Path) -> None:
         "Credit",
         "Drift and clipping",
     ]
-    steps = head_steps(run.heads)
-    maps = [distance_map(steps), membership_map(steps)]
-    for figure in [card["figure"] for card in cards] + maps:
-        go.Figure(_inked(figure))
-    assert len(maps[1]["frames"]) == 6
-    assert {kind for line in maps[1]["data"][0]["z"] for kind in line} == {0, 1, 2}
+    heads = head_cards(run.heads, run.metrics)
+    assert [card["title"] for card in heads] == ["Turnover", "Cohorts"]
+    for card in cards + heads:
+        go.Figure(_inked(card["figure"]))
+
+
+def head_row(**changes: Any) -> dict[str, Any]:
+    row = {"stage": "grpo", "step": 5, "source": "probe", "score": "sink", "layer": 2, "values": [0.25, None, 0.75]}
+    return {**row, **changes}
+
+
+def test_heads_are_packed_by_source_and_snapshot_with_their_kinds() -> None:
+    rows = [
+        head_row(),
+        head_row(layer=7, values=[0.5, 0.6]),
+        head_row(layer=7, score="retrieval", values=[0.2, 0.7]),
+        head_row(step=9, source="rollouts"),
+        head_row(step="x"),
+        head_row(source="nowhere"),
+        head_row(values=3),
+        {},
+    ]
+    packed = pack_heads(rows)
+    assert (packed["layers"], packed["heads"], list(packed["sources"])) == ([2, 7], 3, ["probe", "rollouts"])
+    (snapshot,) = packed["sources"]["probe"]
+    assert snapshot["name"] == "grpo step 5"
+    assert snapshot["scores"]["sink"] == [[0.25, None, 0.75], [0.5, 0.6, None]]
+    assert snapshot["scores"]["retrieval"] == [[None, None, None], [0.2, 0.7, None]]
+    assert snapshot["kinds"] == [[[], [], ["sink"]], [["retrieval"], ["retrieval", "sink"], []]]
+
+
+def test_snapshots_of_a_long_run_are_thinned_with_the_last_among_them() -> None:
+    packed = pack_heads([head_row(step=step) for step in range(1, 1001)])
+    names = [snapshot["name"] for snapshot in packed["sources"]["probe"]]
+    assert len(names) == SNAPSHOT_LIMIT and (names[0], names[-1]) == ("grpo step 1", "grpo step 1000")
+
+
+def test_cohorts_count_heads_by_the_snapshot_that_first_had_them() -> None:
+    """Head 0 is a sink at the base and at the end, head 2 from step 10 on, head 1 only at step 20."""
+    values = {0: [0.9, 0, 0], 10: [0, 0, 0.9], 20: [0.9, 0.9, 0.9]}
+    (cohorts,) = head_cards([head_row(step=step, values=row) for step, row in values.items()], [])
+    bars = {bar["name"]: bar["y"] for bar in cohorts["figure"]["data"]}
+    assert bars == {"at the base": [1, 0, 1], "grpo step 10": [0, 1, 1], "grpo step 20": [0, 0, 1]}
+
+
+def test_turnover_stands_below_the_reward_of_the_same_steps() -> None:
+    metrics = [{"stage": "sft", "step": step} for step in (1, 2)] + [
+        {"stage": "grpo", "step": step, "reward/total/mean": step / 10} for step in (1, 2)
+    ]
+    metrics[1]["heads/turnover/share"] = 0.4
+    metrics[3] |= {"heads/turnover/share": 0.2, "heads/drifted/share": 0.5}
+    (card,) = head_cards([], metrics)
+    told = {line["name"]: (line["x"], line["y"]) for line in card["figure"]["data"]}
+    assert told == {"turnover": ([2, 4], [0.4, 0.2]), "drifted": ([4], [0.5]), "reward": ([3, 4], [0.1, 0.2])}
+
+
+def test_a_gaze_that_is_damaged_is_left_out() -> None:
+    whole = {"tokens": ["a"], "first": 0, "peaks": {"0": [[0]]}, "tops": {"0": [[1.0]]}, "stage": "sft", "step": 3}
+    packed = pack_gaze(whole)
+    assert packed is not None and packed["name"] == "sft step 3"
+    assert pack_gaze({}) is None and pack_gaze({**whole, "peaks": []}) is None
 
 
 def test_a_stage_of_nulls_and_one_step_still_draws() -> None:
