@@ -6,7 +6,7 @@ import sys
 import typer
 
 from rewards.base import RewardError
-from rl.cli import analyses, cluster, data, evaluations, policies, recipes, sizes, training
+from rl.cli import analyses, cluster, dashboards, data, evaluations, policies, recipes, sizes, training
 from rl.cli.app import app
 from rl.endings import FAULT, INTERRUPTED
 
@@ -24,6 +24,7 @@ COMMANDS = (
     cluster.launch,
     cluster.status,
     cluster.cancel,
+    dashboards.dashboard,
 )
 for command in COMMANDS:
     app.command()(command)

@@ -1,6 +1,7 @@
 """Every shipped recipe runs two real steps on the embedded model, under one file of smaller settings."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from reference.command import overrides, rhythm
 from reference.served import judge_server
 from rich.console import Console
 
+from rl.dashboard.panels import sections
+from rl.dashboard.workspace import pattern
 from rl.judge import Audit
 from rl.recipe import Recipe, load, shipped_names
 from rl.run import train
@@ -75,6 +78,29 @@ def test_a_recipe_trains(name: str, changes: list[str], tmp_path: Path) -> None:
             assert ("monitor/unparsed/share" in last) == (recipe.monitor is not None)
             assert ("effort/length/mean" in last) == (recipe.effort is not None)
     assert (tmp_path / "run" / "report.html").is_file()
+    check_dashboard(recipe, rows)
+
+
+# What an untrained policy has none of: it writes no label, is never right, and its groups may all be alike.
+UNTRAINED = {
+    "monitor/own_violation/share",
+    "monitor/agreement/share",
+    "monitor/violation/share",
+    "heads/retained/share",
+}
+OF_TRL = "trl/*"  # TRL's own, under its own names
+
+
+def check_dashboard(recipe: Recipe, rows: list[dict]) -> None:
+    """Every metric has a place on the recipe's dashboard, and every panel has a metric."""
+    emitted = {key for row in rows for key, value in row.items() if value is not None} - {"stage", "step"}
+    panels = [panel for own in sections(recipe).values() for panel in own if panel.draws in ("lines", "areas")]
+    known = re.compile(pattern([OF_TRL, *(key for panel in panels for key in panel.keys)]))
+    assert [key for key in sorted(emitted) if not known.fullmatch(key)] == []
+    wanted = {key for panel in panels if not panel.rare for key in panel.keys} - UNTRAINED
+    empty = [key for key in sorted(wanted) if not any(re.fullmatch(pattern([key]), one) for one in emitted)]
+    judged = rows[-1].get("reward/unjudged/share", 0.0) < 1.0
+    assert not [key for key in empty if judged or not key.startswith(("critic/", "reward/"))]
 
 
 def test_an_outer_judge_through_the_command(judge: tuple[str, str], tmp_path: Path) -> None:

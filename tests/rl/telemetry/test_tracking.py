@@ -1,11 +1,15 @@
 """The real wandb client: offline files with our keys, and failures that cost a warning."""
 
+import math
 import socket
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from reference.wandb_file import history
 
+from rl.dashboard.panels import SCORES, SECTIONS
+from rl.telemetry.head_tracker import Snapshot
 from rl.telemetry.tracking import Tracker, choose_mode
 
 ROWS = [
@@ -36,6 +40,29 @@ def test_offline_files_hold_every_row_under_our_keys(tmp_path: Path) -> None:
     assert [row["reward/total/mean"] for row in rows] == [0.0, 0.1, 0.2]
     assert all(set(ROWS[0]) <= set(row) for row in rows)
     assert any("wandb sync" in line for line in said)
+
+
+def test_heads_go_with_the_step_that_measured_them(tmp_path: Path) -> None:
+    """Under the keys that the dashboard's maps and tables name; what could not be measured has no map."""
+    said: list[str] = []
+    tracker, scores = track(tmp_path, "offline", said), {score: {0: [0.5, 1.0], 3: [math.nan, 2.0]} for score in SCORES}
+    snapshots = [Snapshot(1, "probe", {**scores, "drift": scores["sink"]}, 0.1)]
+    snapshots.append(
+        Snapshot(1, "rollouts", {**scores, "credit": scores["sink"], "receiver": {0: [math.nan, math.nan]}}, 0.1)
+    )
+    tracker.log(ROWS[0])
+    tracker.log(ROWS[1], snapshots)
+    tracker.finish()
+    assert len(said) == 1, said
+    first, second = history(tmp_path)
+    panels = [panel for panel in SECTIONS["heads"] if panel.draws in ("maps", "table")]
+    named = {key for panel in panels for key in panel.keys}
+    shown = {key for key in named if any(own == key or own.startswith(f"{key}/") for own in second)}
+    assert named - shown == {"heads/rollouts_receiver/map"} and second["reward/total/mean"] == 0.1
+    assert not any(key.startswith("heads") for key in first)
+    pictures = sorted(tmp_path.glob("wandb/offline-run-*/files/media/images/heads/probe_distance/*.png"))
+    with Image.open(pictures[0]) as picture:
+        assert len(picture.getcolors(1 << 20)) > 5
 
 
 def test_a_server_that_is_not_there_costs_one_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
