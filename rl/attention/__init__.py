@@ -9,6 +9,8 @@ from rl.attention.rhythm import Rhythm
 from rl.attention.sinks import SinkReader, watch
 from rl.attention.spans import SpanReader
 from rl.attention.structure import ProbeError, decoder_layers, num_layers
+from rl.attention.suppress import suppress
+from rl.attention.uniform import uniform
 
 __all__ = [
     "Head",
@@ -32,5 +34,7 @@ __all__ = [
     "read",
     "run",
     "select",
+    "suppress",
+    "uniform",
     "watch",
 ]
