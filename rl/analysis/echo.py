@@ -6,15 +6,13 @@ same in both [ours: where the cut falls, a space may join a word or not]. Refocu
 to e, and to the question; the control is the same s behind neutral words of as many tokens as e.
 """
 
-import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rewards.echoes import Rule, Similarity, find, without
-from rl.analysis.forward import Passage, Passed, forward
+from rl.analysis.forward import Passage, Passed, forward, readable_layers
 from rl.analysis.traces import AnalysisError, Trace
-from rl.attention import ProbeError, check_probeable, num_layers
 from rl.data import Task
 from rl.echo.boundary import token_span
 from rl.echo.openings import Neutral
@@ -91,7 +89,7 @@ def measure(
     order = [index for index, one in enumerate(prepared) if one.whole.fits(policy.context)]
     order.sort(key=lambda index: -len(prepared[index].whole.completion))
     found: dict[int, Measured] = {}
-    layers = _layers(policy)
+    layers = readable_layers(policy.model)
     for start in range(0, len(order), batch):
         part = order[start : start + batch]
         passages = [passage for index in part for passage in prepared[index].passages()]
@@ -104,16 +102,6 @@ def measure(
     if len(order) < len(traces):
         heard(len(traces) - len(order))
     return Found([found[index] for index in sorted(found)], len(traces) - len(order))
-
-
-def _layers(policy: Policy) -> list[int]:
-    """Return the layers whose attention can be read."""
-    found = []
-    for layer in range(num_layers(policy.model)):
-        with contextlib.suppress(ProbeError):
-            check_probeable(policy.model, [layer])
-            found.append(layer)
-    return found
 
 
 @dataclass(frozen=True)

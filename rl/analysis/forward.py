@@ -1,7 +1,7 @@
 """One forward pass over completions: the log-prob of each token, and where the attention of later tokens goes."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rl.attention import SpanReader, probe
+from rl.attention import ProbeError, SpanReader, check_probeable, num_layers, probe
 
 Span = tuple[int, int]
 
@@ -37,6 +37,16 @@ class Passed:
 
     log_probs: Float[Tensor, "N"]
     mass: Mapping[int, Float[Tensor, "H S"]]
+
+
+def readable_layers(model: Any) -> list[int]:
+    """Return the layers whose attention can be read."""
+    found = []
+    for layer in range(num_layers(model)):
+        with suppress(ProbeError):
+            check_probeable(model, [layer])
+            found.append(layer)
+    return found
 
 
 def forward(model: Any, sequences: Sequence[Passage], layers: Sequence[int], pad: int) -> list[Passed]:

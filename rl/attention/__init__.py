@@ -4,7 +4,8 @@ from rl.attention.bands import num_heard
 from rl.attention.heads import Head, Heads, probed_layers, select
 from rl.attention.measure import check_probeable, find_sinks, head_scores, measure, read, run
 from rl.attention.probe import probe
-from rl.attention.readers import HeadScores, RhythmReader, ScoreReader
+from rl.attention.readers import HeadScores, RhythmReader, ScoreReader, kurtosis
+from rl.attention.received import ReceivedReader
 from rl.attention.rhythm import Rhythm
 from rl.attention.sinks import SinkReader, watch
 from rl.attention.spans import SpanReader
@@ -17,6 +18,7 @@ __all__ = [
     "HeadScores",
     "Heads",
     "ProbeError",
+    "ReceivedReader",
     "Rhythm",
     "RhythmReader",
     "ScoreReader",
@@ -26,6 +28,7 @@ __all__ = [
     "decoder_layers",
     "find_sinks",
     "head_scores",
+    "kurtosis",
     "measure",
     "num_heard",
     "num_layers",

@@ -101,7 +101,7 @@ class ScoreReader:
         whole: bool = True,
     ) -> None:
         self.response, self.excluded, self.input_ids, self.whole = response, excluded, input_ids, whole
-        self.sentence = None if sentences is None else _numbers(sentences, response)
+        self.sentence = None if sentences is None else sentence_numbers(sentences, response)
         self.needle = None if needle is None else _marks(needle, response)
         self.sums: dict[int, dict[str, Float[Tensor, "H"]]] = {}
         self._sequences, self._columns = slice(0, 0), slice(0, 0)
@@ -140,8 +140,8 @@ class ScoreReader:
         }
         if self.sentence is not None:
             numbers = self._of(self.sentence)
-            kurtosis = _kurtosis(received(attention, lse, rows, numbers, SENTENCE_GAP)).double()
-            found |= {"receiver": kurtosis.nansum(0), "receiver_count": kurtosis.isfinite().double().sum(0)}
+            peaks = kurtosis(received(attention, lse, rows, numbers, SENTENCE_GAP)).double()
+            found |= {"receiver": peaks.nansum(0), "receiver_count": peaks.isfinite().double().sum(0)}
         if self.needle is not None:
             found["retrieval"] = self._copied(moments.peak, rows).sum(0)
         known = self.sums.setdefault(layer, {})
@@ -187,7 +187,7 @@ def _before(response: Bool[Tensor, "B T"]) -> Bool[Tensor, "B T"]:
     return F.pad(response[:, 1:], (0, 1))
 
 
-def _numbers(sentences: Sequence[Sequence[Span]], response: Bool[Tensor, "B T"]) -> Int[Tensor, "B T"]:
+def sentence_numbers(sentences: Sequence[Sequence[Span]], response: Bool[Tensor, "B T"]) -> Int[Tensor, "B T"]:
     """Return the number of each token's sentence, -1 for none. Raises ValueError."""
     if len(sentences) != len(response):
         raise ValueError(f"sentences: {len(sentences)} lists of spans for {len(response)} sequences")
@@ -217,7 +217,7 @@ def _check_span(what: str, pair: Span, length: int) -> None:
         raise ValueError(f"{what}: {tuple(pair)} is no span of tokens in 0..{length}; write (start, stop)")
 
 
-def _kurtosis(values: Float[Tensor, "B H S"]) -> Float[Tensor, "B H"]:
+def kurtosis(values: Float[Tensor, "B H S"]) -> Float[Tensor, "B H"]:
     """Return the Fisher kurtosis m4 / m2^2 - 3 over S, leaving out nan; nan where there is no spread."""
     values = values.double()
     centred = values - values.nanmean(-1, keepdim=True)
