@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from rewards.echoes import Rule, Similarity, find, without
 from rl.analysis.forward import Passage, Passed, forward, readable_layers
+from rl.analysis.question import put
 from rl.analysis.traces import AnalysisError, Trace
-from rl.data import Task
 from rl.echo.boundary import token_span
 from rl.echo.openings import Neutral
 from rl.policy import Policy
@@ -121,7 +121,7 @@ class _Prepared:
 
     @classmethod
     def of(cls, policy: Policy, trace: Trace, detector: Detector, neutral: Neutral) -> "_Prepared":
-        prompt, question = _prompt(policy, trace)
+        prompt, question = put(policy, trace.where, trace.question)
         text = trace.completion.removeprefix(policy.opening)  # which the prompt ends with
         found = detector.cut(trace.question, text, policy.opening)
         if found is None:
@@ -170,15 +170,6 @@ class _Prepared:
 def _passage(prompt: list[int], ids: list[int], opening: tuple[int, int], question: tuple[int, int]) -> Passage:
     at = len(prompt)
     return Passage(prompt, ids, (at + opening[1], at + len(ids)), ((at + opening[0], at + opening[1]), question))
-
-
-def _prompt(policy: Policy, trace: Trace) -> tuple[list[int], tuple[int, int]]:
-    """Return the tokens that put a question to a policy, and where the question stands in them."""
-    text, question = policy.prompt(Task(trace.where, trace.question, "")), trace.question.strip()
-    start = text.rfind(question)
-    if start < 0:
-        raise AnalysisError(f"{trace.where}: the policy's chat template does not show its question as it is")
-    return token_span(policy.tokenizer, text, (start, start + len(question)))
 
 
 def _passed(policy: Policy, passages: Sequence[Passage], layers: Sequence[int], batch: int) -> dict[int, Passed]:

@@ -1,4 +1,4 @@
-"""Commands that analyse what a policy does: analyze echo, analyze anchors."""
+"""Commands that analyse what a policy does: analyze echo, anchors, influence."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from rl.analysis.anchors.analyze import Anchors
+    from rl.analysis.influence.analyze import Influence
     from rl.analysis.summary import Summary
     from rl.recipe.sections import Recipe
 
@@ -126,6 +127,72 @@ def _print_anchors(console: "Console", found: "Anchors") -> None:
         table.add_row(str(place + 1), f"{values[place]:+.2f}", Text(trace.texts[place], overflow="ellipsis"))
     if known:
         console.print(table)
+
+
+@analyze.command()
+def influence(
+    model: Annotated[str, typer.Argument(help="A run directory, a policy's folder, or a hub name.")],
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Rows to choose from: .parquet or .jsonl.")],
+    text: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Column of text; by default question and completion where it has any."),
+    ] = None,
+    domain: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Choose within each of its values; by default all are one.")
+    ] = None,
+    share: Annotated[float, typer.Option(metavar="S", min=0.0, max=1.0, help="Share of a domain that is kept.")] = 0.2,
+    head_share: Annotated[
+        float, typer.Option(metavar="S", min=0.0, max=1.0, help="Share of heads that are made even.")
+    ] = 0.05,
+    max_tokens: Annotated[int, typer.Option(metavar="N", min=2, help="Longer rows are read so far alone.")] = 2048,
+    system: System = None,
+    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Read only the first N rows.")] = None,
+    batch: Annotated[int, typer.Option(metavar="N", min=1, help="Rows in one forward pass.")] = 8,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="Seed of the needles.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="By default analysis/influence-<MODEL>-<DATA>.")
+    ] = None,
+) -> None:
+    """Choose rows by what a policy's retrieval heads do for them: AttentionInfluence (arXiv 2505.07293).
+
+    Retrieval heads are found on needles in the data's own text, and made to look at all they see alike; a row's score
+    is how much its loss grows by that, as a share. Rows to train on, or prompts for RL: without a completion the
+    question alone counts. Writes scored.parquet, top.parquet and influence.json.
+    """
+    console = patient_console()
+    with console.status("loading"):
+        from rl.analysis.influence.analyze import analyze_influence
+        from rl.telemetry.logs import quiet_libraries
+
+        quiet_libraries()
+    folder = out or Path("analysis") / f"influence-{Path(model).name}-{data.absolute().parent.name}-{data.stem}"
+    options = {"text": text, "domain": domain, "share": share, "head_share": head_share, "max_tokens": max_tokens}
+    options |= {"system": system, "limit": limit, "batch": batch, "seed": seed, "console": console}
+    found = analyze_influence(model, data, folder, **options)
+    _print_influence(console, found)
+    console.print(f"chosen: {folder / 'top.parquet'}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _print_influence(console: "Console", found: "Influence") -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    heads = ", ".join(f"{layer}.{head} ({found.retrieval[layer, head]:.2f})" for layer, head in found.heads)
+    console.print(f"retrieval heads: {heads}", highlight=False)
+    if not found.copies:
+        typer.echo("rhythm: none of these heads copies, so scores say little; take a model that can", err=True)
+    if found.cut:
+        console.print(f"{found.cut} rows were longer than --max-tokens, and read so far", highlight=False)
+    names = list(next(iter(found.domains.values())).quantiles)
+    table = Table(
+        "domain", "rows", "kept", "from", *(f"{100 * float(name):g} %" for name in names), box=box.SIMPLE_HEAD
+    )
+    for name, one in found.domains.items():
+        least = "-" if one.threshold is None else f"{one.threshold:+.4f}"
+        cells = (f"{one.quantiles[at]:+.4f}" if at in one.quantiles else "-" for at in names)
+        table.add_row(Text(name), f"{one.rows:,}", f"{one.kept:,}", least, *cells)
+    console.print(table)
 
 
 def _recipe_for(model: str, name: str | None) -> "Recipe":
