@@ -13,6 +13,8 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from rl.attention.structure import ProbeError, attention_modules, transformer
 
+KERNELS = ("sdpa", "eager")
+
 
 @contextmanager
 def wrapped(network: PreTrainedModel, sample: nn.Module, attend: Callable[..., Any]) -> Iterator[None]:
@@ -43,10 +45,13 @@ def wrapped(network: PreTrainedModel, sample: nn.Module, attend: Callable[..., A
 def changed(model: nn.Module, layers: Collection[int] | None, attend: Callable[..., Any]) -> Iterator[None]:
     """Let `attend` take the attention of `layers` inside, of all where None; others are as ever.
 
-    Raises ProbeError where a layer does not exist or, once a pass is through, bypasses the attention interface.
+    Raises ProbeError for kernels whose masks do not say what is seen, where a layer does not exist or, once a pass is
+    through, where it bypasses the attention interface.
     """
     network, modules = transformer(model), attention_modules(model)
-    name = type(network).__name__
+    name, kernel = type(network).__name__, network.config._attn_implementation
+    if kernel not in KERNELS:
+        raise ProbeError(f"what {name} attends to can be changed under {' and '.join(KERNELS)} alone, not {kernel}")
     chosen = modules.keys() if layers is None else set(layers)
     missing = sorted(chosen - modules.keys())
     if missing or not modules:
@@ -81,13 +86,11 @@ def visible(q: Tensor, k: Tensor, mask: Tensor | None) -> Bool[Tensor, "B 1 R T"
     """Return which of T keys each of R rows may see, as the mask of an attention function says.
 
     Masks are true where a key is seen, or what is added to its score; there is none where all earlier keys are seen,
-    since no window is shorter. Raises ProbeError for masks of other kernels.
+    since no window is shorter.
     """
     if mask is None:
         rows = torch.arange(k.shape[2] - q.shape[2], k.shape[2], device=q.device)[:, None]
         keys = torch.arange(k.shape[2], device=q.device)
         return (keys <= rows).expand(len(q), 1, -1, -1)
-    if not isinstance(mask, Tensor) or mask.ndim != 4 or mask.shape[1] != 1:
-        raise ProbeError("what is attended to can be changed under sdpa and eager attention alone; load it with sdpa")
     mask = mask[..., : k.shape[2]].expand(len(q), 1, -1, -1)
     return mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2

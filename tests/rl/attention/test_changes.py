@@ -181,5 +181,10 @@ def test_what_cannot_be_changed_is_said() -> None:
         pass
     with pytest.raises(ProbeError, match=r"layers \[9\]"), uniform(model, [(9, 0)]):
         pass
+    model.config._attn_implementation = "flash_attention_2"
+    for change in (suppress(model, hidden), uniform(model, HEADS)):
+        with pytest.raises(ProbeError, match="under sdpa and eager alone, not flash_attention_2"), change:
+            pass
+    model.config._attn_implementation = "sdpa"
     with pytest.raises(ProbeError, match="use_cache=False"), suppress(model, hidden[:1]):
         logits(model, ids, mask)
