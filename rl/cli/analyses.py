@@ -189,8 +189,8 @@ def _print_influence(console: "Console", found: "Influence") -> None:
         "domain", "rows", "kept", "from", *(f"{100 * float(name):g} %" for name in names), box=box.SIMPLE_HEAD
     )
     for name, one in found.domains.items():
-        least = "-" if one.threshold is None else f"{one.threshold:+.4f}"
-        cells = (f"{one.quantiles[at]:+.4f}" if at in one.quantiles else "-" for at in names)
+        least = "-" if one.threshold is None else f"{one.threshold:+.3f}"
+        cells = (f"{one.quantiles[at]:+.3f}" if at in one.quantiles else "-" for at in names)
         table.add_row(Text(name), f"{one.rows:,}", f"{one.kept:,}", least, *cells)
     console.print(table)
 
