@@ -268,12 +268,16 @@ def end_ids(model: nn.Module) -> list[int]:
     return [] if ids is None else list(ids) if isinstance(ids, list) else [int(ids)]
 
 
-def decoding(model: nn.Module, tokenizer: PreTrainedTokenizerBase, temperature: float) -> GenerationConfig:
+def decoding(
+    model: nn.Module, tokenizer: PreTrainedTokenizerBase, temperature: float, top_p: float = 1.0
+) -> GenerationConfig:
     """Return how to generate as rollouts are: from the whole distribution, or at temperature 0 greedily.
+
+    A `top_p` below 1 leaves only the likeliest tokens that come to so much.
 
     All is said, since what is not would come from the model's own generation_config, such as a top_k.
     """
-    sampling = {"temperature": temperature, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "typical_p": 1.0}
+    sampling = {"temperature": temperature, "top_k": 0, "top_p": top_p, "min_p": 0.0, "typical_p": 1.0}
     return GenerationConfig(
         do_sample=temperature > 0,
         **(sampling if temperature > 0 else {}),

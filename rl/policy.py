@@ -122,7 +122,13 @@ class Policy:
 
     @torch.inference_mode()
     def write(
-        self, starts: Sequence[Sequence[int]], most: Sequence[int], temperature: float, *, reasoning: bool = False
+        self,
+        starts: Sequence[Sequence[int]],
+        most: Sequence[int],
+        temperature: float,
+        *,
+        reasoning: bool = False,
+        top_p: float = 1.0,
     ) -> list[Written]:
         """Go on from each start with at most so many tokens; temperature 0 is greedy.
 
@@ -131,10 +137,11 @@ class Policy:
         """
         longest = max(len(start) for start in starts)
         if len(starts) > 1 and longest + max(most) > self.context:  # side by side they would need more than there is
-            half, options = len(starts) // 2, {"reasoning": reasoning}
-            first = self.write(starts[:half], most[:half], temperature, **options)
-            return first + self.write(starts[half:], most[half:], temperature, **options)
-        config = models.decoding(self.model, self.tokenizer, temperature)
+            half = len(starts) // 2
+            parts = [(starts[:half], most[:half]), (starts[half:], most[half:])]
+            first, second = (self.write(*part, temperature, reasoning=reasoning, top_p=top_p) for part in parts)
+            return first + second
+        config = models.decoding(self.model, self.tokenizer, temperature, top_p)
         config.max_new_tokens = max(most)
         config.stop_strings = CLOSING if reasoning else None
         pad, device = config.pad_token_id, self.model.device

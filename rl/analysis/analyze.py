@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from rl.analysis.echo import Detector, Measured, measure
+from rl.analysis.folder import claim
 from rl.analysis.page import render
 from rl.analysis.summary import Summary, summarize
 from rl.analysis.traces import AnalysisError, judge_by, read_traces
@@ -44,7 +45,7 @@ def analyze_echo(
         rows = read_traces(traces, limit, judge_by(build_rubric(recipe.rewards), marker))
         detector = Detector(build_rule(detection), build_likeness(detection))
         policy = Policy.load(model, system=system, fallback=recipe.data.system)
-    _claim(folder)
+    claim(folder)
     progress = ProgressDisplay(console)
     progress.begin("traces", len(rows), 0)
     try:
@@ -65,17 +66,6 @@ def analyze_echo(
     }
     _write(folder, facts, summary, found.measured)
     return summary
-
-
-def _claim(folder: Path) -> None:
-    """Make a folder, which may be there if it is empty, as what was broken off leaves it. Raises AnalysisError."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        taken = any(folder.iterdir())
-    except OSError as error:
-        raise AnalysisError(f"{folder}: {error.strerror}; give --out another folder") from None
-    if taken:
-        raise AnalysisError(f"{folder}: is there already and is never overwritten; give --out another folder")
 
 
 def _write(folder: Path, facts: dict[str, Any], summary: Summary, found: Sequence[Measured]) -> None:

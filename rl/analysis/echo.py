@@ -6,16 +6,15 @@ same in both [ours: where the cut falls, a space may join a word or not]. Refocu
 to e, and to the question; the control is the same s behind neutral words of as many tokens as e.
 """
 
-import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rewards.echoes import Rule, Similarity, find, without
 from rl.analysis.forward import Passage, Passed, forward
+from rl.analysis.question import put
 from rl.analysis.traces import AnalysisError, Trace
-from rl.attention import ProbeError, check_probeable, num_layers
-from rl.data import Task
+from rl.attention import readable_layers
 from rl.echo.boundary import token_span
 from rl.echo.openings import Neutral
 from rl.policy import Policy
@@ -91,7 +90,7 @@ def measure(
     order = [index for index, one in enumerate(prepared) if one.whole.fits(policy.context)]
     order.sort(key=lambda index: -len(prepared[index].whole.completion))
     found: dict[int, Measured] = {}
-    layers = _layers(policy)
+    layers = readable_layers(policy.model)
     for start in range(0, len(order), batch):
         part = order[start : start + batch]
         passages = [passage for index in part for passage in prepared[index].passages()]
@@ -104,16 +103,6 @@ def measure(
     if len(order) < len(traces):
         heard(len(traces) - len(order))
     return Found([found[index] for index in sorted(found)], len(traces) - len(order))
-
-
-def _layers(policy: Policy) -> list[int]:
-    """Return the layers whose attention can be read."""
-    found = []
-    for layer in range(num_layers(policy.model)):
-        with contextlib.suppress(ProbeError):
-            check_probeable(policy.model, [layer])
-            found.append(layer)
-    return found
 
 
 @dataclass(frozen=True)
@@ -133,7 +122,7 @@ class _Prepared:
 
     @classmethod
     def of(cls, policy: Policy, trace: Trace, detector: Detector, neutral: Neutral) -> "_Prepared":
-        prompt, question = _prompt(policy, trace)
+        prompt, question = put(policy, trace.where, trace.question)
         text = trace.completion.removeprefix(policy.opening)  # which the prompt ends with
         found = detector.cut(trace.question, text, policy.opening)
         if found is None:
@@ -182,15 +171,6 @@ class _Prepared:
 def _passage(prompt: list[int], ids: list[int], opening: tuple[int, int], question: tuple[int, int]) -> Passage:
     at = len(prompt)
     return Passage(prompt, ids, (at + opening[1], at + len(ids)), ((at + opening[0], at + opening[1]), question))
-
-
-def _prompt(policy: Policy, trace: Trace) -> tuple[list[int], tuple[int, int]]:
-    """Return the tokens that put a question to a policy, and where the question stands in them."""
-    text, question = policy.prompt(Task(trace.where, trace.question, "")), trace.question.strip()
-    start = text.rfind(question)
-    if start < 0:
-        raise AnalysisError(f"{trace.where}: the policy's chat template does not show its question as it is")
-    return token_span(policy.tokenizer, text, (start, start + len(question)))
 
 
 def _passed(policy: Policy, passages: Sequence[Passage], layers: Sequence[int], batch: int) -> dict[int, Passed]:

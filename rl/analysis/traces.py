@@ -18,12 +18,16 @@ class AnalysisError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """Hold where a trace stands, its question and completion, and whether it is right; None where nobody can say."""
+    """Hold where a trace stands, its question and completion, and whether it is right; None where nobody can say.
+
+    `answer` is the gold one, where the row has any.
+    """
 
     where: str
     question: str
     completion: str
     correct: bool | None
+    answer: str | None = None
 
 
 def read_traces(path: Path, limit: int | None, judge: Callable[[str, str, str], bool | None]) -> list[Trace]:
@@ -44,9 +48,10 @@ def read_traces(path: Path, limit: int | None, judge: Callable[[str, str, str], 
         correct = row.get("correct")
         if correct is not None and not isinstance(correct, bool):
             raise AnalysisError(f"{where}: column 'correct' should be true, false or null, not {correct!r}")
-        if "correct" not in row and row.get("answer") not in (None, ""):
-            correct = judge(question, str(row["answer"]), completion)
-        found.append(Trace(where, question, completion, correct))
+        answer = None if row.get("answer") in (None, "") else str(row["answer"])
+        if "correct" not in row and answer is not None:
+            correct = judge(question, answer, completion)
+        found.append(Trace(where, question, completion, correct, answer))
     if not found:
         raise AnalysisError(f"{path}: holds no rows")
     return found

@@ -4,17 +4,21 @@ from rl.attention.bands import num_heard
 from rl.attention.heads import Head, Heads, probed_layers, select
 from rl.attention.measure import check_probeable, find_sinks, head_scores, measure, read, readable_layers, run
 from rl.attention.probe import probe
-from rl.attention.readers import HeadScores, RhythmReader, ScoreReader, scores_of
+from rl.attention.readers import HeadScores, RhythmReader, ScoreReader, kurtosis, scores_of
+from rl.attention.received import ReceivedReader
 from rl.attention.rhythm import Rhythm
 from rl.attention.sinks import SinkReader, watch
 from rl.attention.spans import SpanReader
 from rl.attention.structure import ProbeError, decoder_layers, num_layers
+from rl.attention.suppress import suppress
+from rl.attention.uniform import uniform
 
 __all__ = [
     "Head",
     "HeadScores",
     "Heads",
     "ProbeError",
+    "ReceivedReader",
     "Rhythm",
     "RhythmReader",
     "ScoreReader",
@@ -24,6 +28,7 @@ __all__ = [
     "decoder_layers",
     "find_sinks",
     "head_scores",
+    "kurtosis",
     "measure",
     "num_heard",
     "num_layers",
@@ -34,5 +39,7 @@ __all__ = [
     "run",
     "scores_of",
     "select",
+    "suppress",
+    "uniform",
     "watch",
 ]

@@ -1,6 +1,5 @@
 """Read queries, keys and log-sum-exps off a forward pass that runs anyway."""
 
-import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any, Protocol, runtime_checkable
@@ -8,8 +7,8 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from rl.attention.interface import wrapped
 from rl.attention.kernel import LseTap
 from rl.attention.layer import Attention
 from rl.attention.structure import ProbeError, attention_modules, transformer
@@ -69,7 +68,7 @@ def probe(model: nn.Module, layers: Collection[int], reader: Reader) -> Iterator
 
     hook = network.register_forward_pre_hook(before, with_kwargs=True)
     try:
-        with _wrapped(network, next(iter(modules.values())), attend):
+        with wrapped(network, next(iter(modules.values())), attend):
             yield
     finally:
         hook.remove()
@@ -117,24 +116,3 @@ def _full_precision(device: str) -> Iterator[None]:
             yield
     finally:
         matmul.fp32_precision = before
-
-
-@contextmanager
-def _wrapped(network: PreTrainedModel, sample: nn.Module, attend: Callable[..., Any]) -> Iterator[None]:
-    name = network.config._attn_implementation
-    eager = getattr(sys.modules[type(sample).__module__], "eager_attention_forward", None)
-    active = ALL_ATTENTION_FUNCTIONS.get_interface(name, eager)  # pyright: ignore
-    local = ALL_ATTENTION_FUNCTIONS._local_mapping
-    before = local.get(name)
-
-    def wrapper(module: nn.Module, query: Tensor, key: Tensor, *args: Any, **kwargs: Any) -> Any:
-        return attend(active, module, query, key, *args, **kwargs)
-
-    local[name] = wrapper
-    try:
-        yield
-    finally:
-        if before is None:
-            del local[name]
-        else:
-            local[name] = before

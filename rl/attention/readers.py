@@ -105,7 +105,7 @@ class ScoreReader:
         whole: bool = True,
     ) -> None:
         self.response, self.excluded, self.input_ids, self.whole = response, excluded, input_ids, whole
-        self.sentence = None if sentences is None else _numbers(sentences, response)
+        self.sentence = None if sentences is None else sentence_numbers(sentences, response)
         self.needle = needle if needle is None or isinstance(needle, Tensor) else _marks(needle, response)
         self.credited = credited
         self.sums: dict[int, dict[str, Float[Tensor, "H"]]] = {}
@@ -155,8 +155,8 @@ class ScoreReader:
             name: values.masked_fill(~response, 0.0).sum((0, 2), dtype=torch.float64) for name, values in found.items()
         }
         if self.sentence is not None:
-            kurtosis = self._kurtosis(attention, lse, rows)
-            found |= {"receiver": kurtosis.nansum(0), "receiver_count": kurtosis.isfinite().double().sum(0)}
+            peaks = self._kurtosis(attention, lse, rows)
+            found |= {"receiver": peaks.nansum(0), "receiver_count": peaks.isfinite().double().sum(0)}
         if self.needle is not None:
             copied = self._copied(moments.peak, rows)
             found |= {"retrieval": copied.nansum(0), "retrieval_count": copied.isfinite().double().sum(0)}
@@ -170,7 +170,7 @@ class ScoreReader:
         numbers = self._of(self.sentence)
         if numbers.max() <= SENTENCE_GAP:  # one sentence at most is heard
             return lse.new_full(lse.shape[:2], torch.nan, dtype=torch.float64)
-        return _kurtosis(received(attention, lse, rows, numbers, SENTENCE_GAP))
+        return kurtosis(received(attention, lse, rows, numbers, SENTENCE_GAP))
 
     def _copied(self, peak: Int[Tensor, "B H R"], rows: slice) -> Float[Tensor, "B H"]:
         """Return the share of each needle that heads looked at while the model wrote the same token next.
@@ -218,7 +218,7 @@ def _before(response: Bool[Tensor, "B T"]) -> Bool[Tensor, "B T"]:
     return F.pad(response[:, 1:], (0, 1))
 
 
-def _numbers(sentences: Sequence[Sequence[Span]], response: Bool[Tensor, "B T"]) -> Int[Tensor, "B T"]:
+def sentence_numbers(sentences: Sequence[Sequence[Span]], response: Bool[Tensor, "B T"]) -> Int[Tensor, "B T"]:
     """Return the number of each token's sentence, -1 for none. Raises ValueError."""
     if len(sentences) != len(response):
         raise ValueError(f"sentences: {len(sentences)} lists of spans for {len(response)} sequences")
@@ -248,7 +248,7 @@ def _check_span(what: str, pair: Span, length: int) -> None:
         raise ValueError(f"{what}: {tuple(pair)} is no span of tokens in 0..{length}; write (start, stop)")
 
 
-def _kurtosis(values: Float[Tensor, "B H S"]) -> Float[Tensor, "B H"]:
+def kurtosis(values: Float[Tensor, "B H S"]) -> Float[Tensor, "B H"]:
     """Return the Fisher kurtosis m4 / m2^2 - 3 over S, leaving out nan; nan where there is no spread."""
     values = values.double()
     centred = values - values.nanmean(-1, keepdim=True)

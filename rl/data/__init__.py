@@ -10,6 +10,7 @@ from rl.data.sources import (
     from_parquet,
     from_reasoning_gym,
     hub_rows,
+    row_of,
 )
 from rl.data.task import DataError, Message, Task, prompt
 
@@ -29,5 +30,6 @@ __all__ = [
     "from_reasoning_gym",
     "hub_rows",
     "prompt",
+    "row_of",
     "scenarios",
 ]

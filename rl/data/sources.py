@@ -88,17 +88,22 @@ def jsonl_rows(path: str) -> Iterable[tuple[str, Mapping[str, Any]]]:
         raise DataError(f"{path!r}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     for number, line in enumerate(lines if lines != [""] else [], 1):
         where = f"{path}:{number}"
-        if not line.strip():
-            raise DataError(f"{where}: the line is empty; delete it or write a JSON object")
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{where}: not valid JSON at column {error.colno}: {error.msg}") from None
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{where}: not usable JSON: {error}") from None
-        if not isinstance(row, dict):
-            raise DataError(f"{where}: should be a JSON object, not a {type(row).__name__}")
-        yield where, row
+        yield where, row_of(line, where)
+
+
+def row_of(line: str, where: str) -> Mapping[str, Any]:
+    """Return the row that a line of JSON Lines holds. Raises DataError."""
+    if not line.strip():
+        raise DataError(f"{where}: the line is empty; delete it or write a JSON object")
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{where}: not valid JSON at column {error.colno}: {error.msg}") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where}: not usable JSON: {error}") from None
+    if not isinstance(row, dict):
+        raise DataError(f"{where}: should be a JSON object, not a {type(row).__name__}")
+    return row
 
 
 def from_parquet(path: str, columns: Columns) -> list[Task]:

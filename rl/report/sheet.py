@@ -10,8 +10,18 @@ from rl.report.page import content_policy, embed, environment, plotly_source, so
 
 
 @dataclass(frozen=True)
+class Passage:
+    """Hold a piece of a running text: how deep it is shaded, 0..1, what is told of it, and the places it points to."""
+
+    text: str
+    shade: float
+    told: str
+    linked: Sequence[int] = ()
+
+
+@dataclass(frozen=True)
 class Section:
-    """Hold a part of the page: a note, a table whose rows begin with their name, and cards of figures."""
+    """Hold a part of the page: a note, a table whose rows begin with their name, a shaded text, cards of figures."""
 
     name: str
     title: str
@@ -19,6 +29,7 @@ class Section:
     heads: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
     cards: Sequence[Figure] = ()
+    passages: Sequence[Passage] = ()
 
 
 def render_sheet(title: str, facts: Sequence[tuple[str, str]], sections: Sequence[Section]) -> str:
@@ -31,9 +42,11 @@ def render_sheet(title: str, facts: Sequence[tuple[str, str]], sections: Sequenc
             cards.append({**one, "place": len(figures)})
             figures.append(one["figure"])
         placed.append(
-            {key: getattr(section, key) for key in ("name", "title", "note", "heads", "rows")} | {"cards": cards}
+            {key: getattr(section, key) for key in ("name", "title", "note", "heads", "rows", "passages")}
+            | {"cards": cards}
         )
-    scripts = [plotly_source(), source("page.js")]
+    told = any(section.passages for section in sections)
+    scripts = [plotly_source(), source("page.js"), *([source("passages.js")] if told else [])]
     return (
         environment()
         .get_template("sheet.html")
@@ -43,7 +56,7 @@ def render_sheet(title: str, facts: Sequence[tuple[str, str]], sections: Sequenc
             facts=facts,
             sections=placed,
             policy=content_policy(scripts),
-            styles=[Markup(source("page.css"))],
+            styles=[Markup(source(name)) for name in ("page.css", *(["passages.css"] if told else []))],
             scripts=[Markup(script) for script in scripts],
             data=embed({"figures": figures, "series": {}, "layout": layout()}),
         )

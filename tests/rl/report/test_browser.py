@@ -35,6 +35,7 @@ from rl.analysis.echo import Found, Measured
 from rl.analysis.page import render
 from rl.analysis.summary import summarize
 from rl.report import write_report
+from rl.report.sheet import Passage, Section, render_sheet
 
 pytestmark = [
     pytest.mark.browser,
@@ -363,3 +364,28 @@ def test_an_analysis_is_drawn_in_both_themes_and_shows_names_as_they_are(
     visit(browser, path)
     wide = browser.execute_script("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert wide == 0
+
+
+def test_a_passage_says_what_is_told_of_it(browser: webdriver.Chrome, tmp_path: Path) -> None:
+    """By pointer and by keyboard; what is told is text, and those it points to are marked."""
+    passages = [
+        Passage(f"Sentence {HOSTILE[0]}.", 1.0, "first\n<b>told</b>", (1, 2)),
+        Passage("Two.", 0.0, "second", (2,)),
+    ]
+    page = tmp_path / "page.html"
+    text = Section("text", "Text", "A note.", passages=[*passages, Passage("Three.", 0.5, "third")])
+    page.write_text(render_sheet("Passages", [], [text]), encoding="utf-8")
+    visit(browser, page)
+    one, two, three = browser.find_elements(By.CSS_SELECTOR, ".passage")
+    browser.execute_script("arguments[0].focus()", one)
+    assert browser.find_element(By.CSS_SELECTOR, ".told").text == "first\n<b>told</b>"
+    assert [passage.get_attribute("class") for passage in (one, two, three)] == [
+        "passage on",
+        "passage linked",
+        "passage linked",
+    ]
+    one.send_keys(Keys.TAB)
+    assert browser.find_element(By.CSS_SELECTOR, ".told").text == "second"
+    assert [passage.get_attribute("class") for passage in (one, two)] == ["passage", "passage on"]
+    colours = [passage.value_of_css_property("background-color") for passage in (one, two, three)]
+    assert len(set(colours)) == 3 and errors(browser) == [] and browser.execute_script("return window.pwned") is None

@@ -1,0 +1,1 @@
+"""Several runs laid over each other: arms by recipe, seeds as a band."""
