@@ -2,6 +2,7 @@
 
 from rl.attention.bands import num_heard
 from rl.attention.heads import Head, Heads, probed_layers, select
+from rl.attention.intervene import HeadError, check_heads, num_heads, scaled
 from rl.attention.measure import check_probeable, find_sinks, head_scores, measure, read, run
 from rl.attention.probe import probe
 from rl.attention.readers import HeadScores, RhythmReader, ScoreReader
@@ -12,6 +13,7 @@ from rl.attention.structure import ProbeError, decoder_layers, num_layers
 
 __all__ = [
     "Head",
+    "HeadError",
     "HeadScores",
     "Heads",
     "ProbeError",
@@ -20,17 +22,20 @@ __all__ = [
     "ScoreReader",
     "SinkReader",
     "SpanReader",
+    "check_heads",
     "check_probeable",
     "decoder_layers",
     "find_sinks",
     "head_scores",
     "measure",
+    "num_heads",
     "num_heard",
     "num_layers",
     "probe",
     "probed_layers",
     "read",
     "run",
+    "scaled",
     "select",
     "watch",
 ]
