@@ -2,7 +2,7 @@
 
 from rl.attention.bands import num_heard
 from rl.attention.heads import Head, Heads, probed_layers, select
-from rl.attention.intervene import HeadError, check_heads, num_heads, scaled
+from rl.attention.intervene import HeadError, check_heads, heads_in, scaled
 from rl.attention.measure import check_probeable, find_sinks, head_scores, measure, read, run
 from rl.attention.probe import probe
 from rl.attention.readers import HeadScores, RhythmReader, ScoreReader
@@ -27,8 +27,8 @@ __all__ = [
     "decoder_layers",
     "find_sinks",
     "head_scores",
+    "heads_in",
     "measure",
-    "num_heads",
     "num_heard",
     "num_layers",
     "probe",

@@ -24,7 +24,7 @@ def scaled(model: nn.Module, factors: Mapping[Head, float]) -> Iterator[None]:
     bias of the projection is no head's. Raises HeadError for a head that is not there.
     """
     check_heads(model, factors)
-    modules, count = attention_modules(model), num_heads(model)
+    modules, count = attention_modules(model), _num_heads(model)
     with ExitStack() as hooks:
         for layer in sorted({layer for layer, _ in factors}):
             row = torch.tensor([float(factors.get((layer, head), 1.0)) for head in range(count)])
@@ -35,7 +35,7 @@ def scaled(model: nn.Module, factors: Mapping[Head, float]) -> Iterator[None]:
 
 def check_heads(model: nn.Module, heads: Mapping[Head, float] | set[Head]) -> None:
     """Raise HeadError where a model lacks one of these heads, or the projection that their outputs pass through."""
-    modules, count = attention_modules(model), num_heads(model)
+    modules, count = attention_modules(model), _num_heads(model)
     name = type(transformer(model)).__name__
     for layer, head in sorted(heads):
         if layer not in modules:
@@ -46,14 +46,18 @@ def check_heads(model: nn.Module, heads: Mapping[Head, float] | set[Head]) -> No
         _output(model, modules[layer], layer)
 
 
-def num_heads(model: nn.Module) -> int:
-    """Return how many query heads a layer has."""
+def heads_in(model: nn.Module) -> list[Head]:
+    """Return all heads that a model has."""
+    return [(layer, head) for layer in sorted(attention_modules(model)) for head in range(_num_heads(model))]
+
+
+def _num_heads(model: nn.Module) -> int:
     return int(transformer(model).config.get_text_config().num_attention_heads)
 
 
 def _output(model: nn.Module, attention: nn.Module, layer: int) -> nn.Module:
     """Return the projection that takes the heads of a layer, side by side, to what they write."""
-    found, count = getattr(attention, "o_proj", None), num_heads(model)
+    found, count = getattr(attention, "o_proj", None), _num_heads(model)
     if not isinstance(found, nn.Module) or getattr(found, "in_features", 1) % count:
         name = type(transformer(model)).__name__
         raise HeadError(

@@ -6,7 +6,7 @@ import sys
 import typer
 
 from rewards.base import RewardError
-from rl.cli import analyses, cluster, data, evaluations, policies, recipes, sizes, training
+from rl.cli import analyses, cluster, data, evaluations, heads, policies, recipes, sizes, training
 from rl.cli.app import app
 from rl.endings import FAULT, INTERRUPTED
 
@@ -21,6 +21,7 @@ COMMANDS = (
     sizes.plan,
     policies.generate,
     policies.report,
+    heads.heads,
     cluster.launch,
     cluster.status,
     cluster.cancel,
