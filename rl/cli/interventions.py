@@ -87,10 +87,11 @@ def _print(console: "Console", arms: "list[Arm]", factor: float) -> None:
 
     said = f"heads scaled by {factor:g}; means over {arms[0].results.tasks} tasks with 95 % intervals over these"
     console.print(said, highlight=False)
-    table = Table("arm", "heads", "", "mean", "less unchanged", box=box.SIMPLE_HEAD)
+    for arm in arms[1:]:
+        console.print(f"  {arm.name}: heads {' '.join(arm.heads)}", highlight=False)
+    table = Table("arm", "", "mean", "less unchanged", box=box.SIMPLE_HEAD)
     for arm in arms:
         rows = (("right", arm.results.accuracy, arm.accuracy), ("tokens", arm.results.tokens, arm.tokens))
         for place, (what, *cells) in enumerate(rows):
-            named = (arm.name, " ".join(arm.heads) or "-") if place == 0 else ("", "")
-            table.add_row(*named, what, *("-" if one is None else str(one) for one in cells))
+            table.add_row(arm.name if place == 0 else "", what, *("-" if one is None else str(one) for one in cells))
     console.print(table)
