@@ -36,7 +36,7 @@ def say_spearman(study: Study) -> str:
     found, rewarded = study.spearman, sum(one.snapshot.reward is not None for one in study.circuits)
     if found is not None:
         return f"Spearman of newly active heads and reward, over {rewarded} checkpoints: {found:+.2f}"
-    why = "they are all the same" if rewarded >= 3 else "three checkpoints with a reward are needed"
+    why = "one of them is the same everywhere" if rewarded >= 3 else "three checkpoints with a reward are needed"
     return f"no Spearman of newly active heads and reward: {why}"
 
 
