@@ -75,6 +75,8 @@ def heads(
     other heads scaled as controls.
     """
     wanted = read_wanted(ablate, scale, named)
+    if wanted is not None and (dry_run or stage is not None):
+        fail("--dry-run and --stage are for circuits; leave them out with --ablate and --scale")
     if samples > 1 and temperature == 0:
         fail("--samples: at temperature 0 all are the same; give --temperature too")
     console = patient_console()

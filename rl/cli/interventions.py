@@ -1,5 +1,6 @@
 """What `rhythm heads` does with --ablate or --scale: evaluate the final policy with heads that write otherwise."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,7 +41,11 @@ def read_wanted(ablate: str | None, scale: float | None, heads: str | None) -> t
         return ablate, 0.0
     if (scale is None) != (heads is None):
         fail("--scale and --heads go together: --scale 1.3 --heads 3.1,4.0")
-    return None if scale is None or heads is None else (heads, scale)
+    if scale is None or heads is None:
+        return None
+    if not math.isfinite(scale):
+        fail(f"--scale {scale} is no factor; 1.3 lets heads write more, 0.5 less")
+    return heads, scale
 
 
 def run_intervention(run: Path, recipe: "Recipe", wanted: Wanted, folder: Path, console: "Console") -> None:
