@@ -1,7 +1,7 @@
 """From a recipe's sections to what a stage needs: tasks, models, critic, rubric, judge.
 
 With rl.run, rl.settings and rl.sourcing the only code of a run that reads recipe sections; what is below takes plain
-arguments. rl.distill, rl.evaluation and rl.analysis have a file each that does so for their own command.
+arguments. rl.distill, rl.evaluation, rl.analysis and rl.circuits have files that do so for their own command.
 """
 
 from collections.abc import Collection, Sequence

@@ -11,8 +11,8 @@ from jaxtyping import install_import_hook
 
 os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", WANDB_MODE="offline", TOKENIZERS_PARALLELISM="false")
 os.environ.pop("WANDB_API_KEY", None)
-CHECKED = ["rl.attention", "rl.credit", "rl.actor_critic", "rl.kl", "rl.critic", "rl.trainers.token_credit"]
-install_import_hook(CHECKED, "beartype.beartype")
+CHECKED = [f"rl.{name}" for name in ("attention", "circuits", "credit", "actor_critic", "kl", "critic")]
+install_import_hook([*CHECKED, "rl.trainers.token_credit"], "beartype.beartype")
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -2,6 +2,7 @@
 
 from rl.attention.bands import num_heard
 from rl.attention.heads import Head, Heads, probed_layers, select
+from rl.attention.intervene import HeadError, check_heads, heads_in, scaled
 from rl.attention.measure import check_probeable, find_sinks, head_scores, measure, read, readable_layers, run
 from rl.attention.probe import probe
 from rl.attention.readers import HeadScores, RhythmReader, ScoreReader, kurtosis, scores_of
@@ -15,6 +16,7 @@ from rl.attention.uniform import uniform
 
 __all__ = [
     "Head",
+    "HeadError",
     "HeadScores",
     "Heads",
     "ProbeError",
@@ -24,10 +26,12 @@ __all__ = [
     "ScoreReader",
     "SinkReader",
     "SpanReader",
+    "check_heads",
     "check_probeable",
     "decoder_layers",
     "find_sinks",
     "head_scores",
+    "heads_in",
     "kurtosis",
     "measure",
     "num_heard",
@@ -37,6 +41,7 @@ __all__ = [
     "read",
     "readable_layers",
     "run",
+    "scaled",
     "scores_of",
     "select",
     "suppress",

@@ -6,7 +6,19 @@ import sys
 import typer
 
 from rewards.base import RewardError
-from rl.cli import analyses, cluster, comparisons, dashboards, data, evaluations, policies, recipes, sizes, training
+from rl.cli import (
+    analyses,
+    cluster,
+    comparisons,
+    dashboards,
+    data,
+    evaluations,
+    heads,
+    policies,
+    recipes,
+    sizes,
+    training,
+)
 from rl.cli.app import app
 from rl.endings import FAULT, INTERRUPTED
 
@@ -22,6 +34,7 @@ COMMANDS = (
     policies.generate,
     policies.report,
     comparisons.compare,
+    heads.heads,
     cluster.launch,
     cluster.status,
     cluster.cancel,
