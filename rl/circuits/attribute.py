@@ -25,6 +25,8 @@ from rl.circuits.pairs import Batch, Pair, batches, check_pairs
 from rl.circuits.structure import Network, Norm, take_apart
 from rl.circuits.writes import Writes, both, difference, kl, logits_of
 
+HELD = 1 << 26
+"""Numbers of gradients that wait for each other, so that what heads write is formed for several layers at once."""
 Metric = Callable[[Float[Tensor, "B V"], Float[Tensor, "B V"]], Float[Tensor, "B"]]
 """From the clean text's logits and those that are measured to one number for each pair."""
 
@@ -172,7 +174,8 @@ class _Tape:
             found.append(norm.pull(torch.einsum("bthd,hdn->hbtn", gradient, weight), x))
         columns = slice(graph.queries(place).start, graph.values(place).stop)
         self._waiting.append(_Reached(columns, torch.cat(found), place, place))
-        self._score()
+        if place == 0 or sum(one.gradients.numel() for one in self._waiting) > HELD:
+            self._score()
 
     def _score(self) -> None:
         """Add the scores of all edges into the destinations that wait."""

@@ -81,12 +81,14 @@ def test_a_recipe_trains(name: str, changes: list[str], tmp_path: Path) -> None:
     check_dashboard(recipe, rows)
 
 
-# What an untrained policy has none of: it writes no label, is never right, and its groups may all be alike.
+# What an untrained policy has none of: it writes no label, is never right, and all its returns may be alike.
 UNTRAINED = {
     "monitor/own_violation/share",
     "monitor/agreement/share",
     "monitor/violation/share",
     "heads/retained/share",
+    "critic/explained_variance/mean",
+    "reward/total/std",
 }
 OF_TRL = "trl/*"  # TRL's own, under its own names
 
