@@ -102,6 +102,7 @@ class ScoreReader:
         needle: Sequence[Span] | Bool[Tensor, "B T"] | None = None,
         input_ids: Int[Tensor, "B T"] | None = None,
         credited: Bool[Tensor, "B T"] | None = None,
+        num_shown: int = 0,
         whole: bool = True,
     ) -> None:
         self.response, self.excluded, self.input_ids, self.whole = response, excluded, input_ids, whole
@@ -110,8 +111,9 @@ class ScoreReader:
         self.credited = credited
         self.sums: dict[int, dict[str, Float[Tensor, "H"]]] = {}
         self.shown: dict[int, tuple[Int[Tensor, "H R"], Float[Tensor, "H R"]]] = {}
-        """By layer, for every head and row of the first sequence, the key with the most attention, and how much."""
-        self.first_row = 0
+        """By layer, for every head and the first num_shown rows of the first sequence, its strongest key's place and
+        attention."""
+        self.first_row, self._num_shown = 0, num_shown
         self._sequences, self._columns = slice(0, 0), slice(0, 0)
 
     def start(self, num_sequences: int) -> None:
@@ -136,8 +138,10 @@ class ScoreReader:
         if self.credited is not None:
             spans = torch.stack([self._of(self.credited & self.response), self._of(self.response)], 1)
         moments = row_moments(attention, lse, rows, excluded, spans, whole=self.whole)
-        if self._sequences.start == 0:
-            self.shown[layer], self.first_row = (moments.peak[0], moments.top[0]), rows.start
+        if self._num_shown and self._sequences.start == 0:
+            shown = slice(0, self._num_shown)
+            self.shown[layer] = moments.peak[0, :, shown].clone(), moments.top[0, :, shown].clone()
+            self.first_row = rows.start
         sums = attention.row_sums(lse[:, :, rows], range(lse.shape[1]))
         error = (moments.mass - sums).abs().masked_fill(~response, 0.0).amax() if response.numel() else 0.0
         if not error <= MASS_ERROR:  # nan is no better

@@ -231,6 +231,7 @@ class HeadTracker(TrainerCallback):
             needle=repeated(ids, mask, response),
             input_ids=ids,
             credited=credited,
+            num_shown=ROWS,
         )
         with _at_rest(model):
             read(model, ids, mask, self._layers, reader, self.tracking.micro_batch)

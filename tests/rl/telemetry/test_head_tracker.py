@@ -244,3 +244,22 @@ def test_the_reward_of_a_snapshot_is_the_mean_since_the_one_before() -> None:
 def test_layers_without_attention_are_left_out() -> None:
     assert readable_layers(models.build("qwen3_next")) == (1,)
     assert readable_layers(models.build("llama")) == (0, 1, 2)
+
+
+def test_the_gaze_is_where_heads_look_in_the_first_text(run: tuple) -> None:
+    """The key of the largest attention on dense maps, for every row that the response's scores are of."""
+    folder, said, done = run
+    text, gaze = ProbeSet.load(folder / "probe.json").texts[0], said[-2].gaze
+    assert gaze is not None and said[-1].gaze is None
+    ids = torch.tensor([[*text.prompt, *text.completion]])
+    assert "".join(gaze.tokens) == tiny.build_tokenizer().decode(ids[0])
+    done.model.set_attn_implementation("eager")
+    with torch.no_grad():
+        maps = done.model.eval()(input_ids=ids, output_attentions=True).attentions
+    done.model.set_attn_implementation("sdpa")
+    for layer, a in enumerate(maps):
+        rows = a[0, :, gaze.first : gaze.first + len(gaze.peaks[layer][0])]
+        got = rows.gather(-1, torch.tensor(gaze.peaks[layer]).unsqueeze(-1)).squeeze(-1)
+        torch.testing.assert_close(got, rows.amax(-1), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(torch.tensor(gaze.tops[layer]), rows.amax(-1), atol=1e-5, rtol=1e-4)
+    assert gaze.first <= len(text.prompt) and gaze.first + len(gaze.peaks[0][0]) == len(gaze.tokens)
