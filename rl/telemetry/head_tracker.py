@@ -203,10 +203,10 @@ class HeadTracker(TrainerCallback):
         errors = spread([self._scores([reader]) for reader in readers])
         base = self._scores(readers)
         self.probe = ProbeSet(self.stage, step, texts, base, errors)
+        zero = {layer: [0.0] * len(row) for layer, row in base["distance"].items()}
+        self._tell(Snapshot(step, "probe", {**base, "drift": zero}, time.monotonic() - began))
         if self.saw is not None:
-            self.probe.save(self.path)
-            zero = {layer: [0.0] * len(row) for layer, row in base["distance"].items()}
-            self._tell(Snapshot(step, "probe", {**base, "drift": zero}, time.monotonic() - began))
+            self.probe.save(self.path)  # last: where it is there, the base's rows are too
 
     def _batch(self, texts: Sequence[Text], model: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
         """Return texts padded on the right: ids, mask, and which tokens follow the prompts."""
