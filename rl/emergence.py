@@ -12,7 +12,7 @@ Member = tuple[str, int, int]
 """A head that is of some kind: kind, layer, head."""
 
 KINDS = ("local", "global", "receiver", "retrieval", "sink")
-RETRIEVAL = 0.1  # a head copies more than this share of the needle (arXiv 2404.15574)
+RETRIEVAL = 0.1  # a retrieval head copies more than this share of the needle (arXiv 2404.15574)
 SINK = 0.5  # a head gives more than this share of its attention to the first token [ours]
 RECEIVERS, RECEIVER_SHARE = 20, 0.1  # the heads of largest kurtosis (arXiv 2506.19143), of a small model fewer [ours]
 DRIFTING = ("distance", "entropy", "sink", "receiver", "retrieval")
@@ -24,15 +24,21 @@ def members(scores: Scores) -> frozenset[Member]:
     """Return which heads are of which kinds, of those whose scores are there.
 
     local and global are marks that the scores hold themselves; receiver heads are the 20 of largest kurtosis, at most a
-    tenth of all; a retrieval head copies more than 0.1 of its needle; a sink head gives half its attention to the first
-    token.
+    tenth of all, and above the normal distribution's 0 [ours]; a retrieval head copies more than 0.1 of its needle; a
+    sink head gives half its attention to the first token.
     """
     found = {(kind, *place) for kind in ("local", "global") for place, value in _heads(scores, kind) if value > 0}
     found |= {("retrieval", *place) for place, value in _heads(scores, "retrieval") if value > RETRIEVAL}
     found |= {("sink", *place) for place, value in _heads(scores, "sink") if value > SINK}
-    ranked = sorted(_heads(scores, "receiver"), key=lambda pair: (-pair[1], pair[0]))
-    count = min(RECEIVERS, math.ceil(RECEIVER_SHARE * sum(map(len, scores.get("receiver", {}).values()))))
+    peaked = [(place, value) for place, value in _heads(scores, "receiver") if value > 0]
+    ranked = sorted(peaked, key=lambda pair: (-pair[1], pair[0]))
+    count = num_receivers(sum(map(len, scores.get("receiver", {}).values())))
     return frozenset(found | {("receiver", *place) for place, _ in ranked[:count]})
+
+
+def num_receivers(num_heads: int) -> int:
+    """Return how many of a model's heads are receivers, at most."""
+    return min(RECEIVERS, math.ceil(RECEIVER_SHARE * num_heads))
 
 
 @dataclass(frozen=True)
@@ -55,8 +61,16 @@ def change(before: Collection[Member], now: Collection[Member]) -> Change:
     return Change(*map(frozenset, (set(now) - set(before), set(now) & set(before), set(before) - set(now))))
 
 
+def cohort(snapshot: int) -> int:
+    """Return the cohort of what the snapshot of this number first had: 0 of the base, then of 1, 2-3, 4-7, 8-15 ...
+
+    Its number is that of the snapshot's binary digits: cohorts double in width, so that a run of any length has few.
+    """
+    return snapshot.bit_length()
+
+
 def spread(draws: Sequence[Scores]) -> dict[str, dict[int, list[float]]]:
-    """Return the standard error of each score of each head, from its values on draws of the texts by several seeds.
+    """Return the standard error of each score of each head, from its values on several draws of texts.
 
     The standard deviation over draws / sqrt(draws): how far chance alone moves a mean over all of them. No head has
     less than a tenth of the median of its score [ours]; nan where nothing could be measured.

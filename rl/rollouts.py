@@ -53,11 +53,16 @@ def evenly(tasks: Sequence[Task], count: int) -> list[Task]:
 
 
 def tokens_of(row: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
-    """Return the tokens of a row of a completion_dataset: its prompt's, and its completion's in the chat template."""
+    """Return the tokens of a row of a completion_dataset: its prompt's, and its completion's in the chat template.
+
+    What the template writes otherwise in front of a completion than in front of a rollout is the completion's.
+    """
     said = tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, tokenize=False)
     whole = tokenizer.apply_chat_template([*row["prompt"], *row["completion"]], tokenize=False)
     prompt, both = (list(tokenizer(str(text), add_special_tokens=False)["input_ids"]) for text in (said, whole))
-    return prompt, both[len(prompt) :]  # pyright: ignore
+    pairs = enumerate(zip(prompt, both, strict=False))
+    start = next((place for place, (one, other) in pairs if one != other), min(len(prompt), len(both)))
+    return prompt[:start], both[start:]  # pyright: ignore
 
 
 def completion_dataset(

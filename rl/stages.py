@@ -183,8 +183,8 @@ def _head_tracker(session: Session, plan: Plan, watch: Watch | None) -> HeadTrac
         chosen = rollouts.evenly(plan.tasks, recipe.telemetry.heads.sequences)
         rows: Any = rollouts.completion_dataset(chosen, plan.system, session.tokenizer, plan.dial)
         texts = [Text(*rollouts.tokens_of(row, session.tokenizer)) for row in rows]
-    credit = stage.credit or recipe.credit
-    kinds = credit if isinstance(credit, Attentive) else Coupled()  # the paper's
+    # The same in all stages, or a kind would mean another thing in each.
+    kinds = recipe.credit if isinstance(recipe.credit, Attentive) else Coupled()
     return HeadTracker(
         Tracking(
             every=recipe.telemetry.heads.every,

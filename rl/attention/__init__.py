@@ -4,6 +4,7 @@ from rl.attention.bands import num_heard
 from rl.attention.heads import Head, Heads, probed_layers, select
 from rl.attention.intervene import HeadError, check_heads, heads_in, scaled
 from rl.attention.measure import check_probeable, find_sinks, head_scores, measure, read, readable_layers, run
+from rl.attention.needles import repeated
 from rl.attention.probe import probe
 from rl.attention.readers import HeadScores, RhythmReader, ScoreReader, kurtosis, scores_of
 from rl.attention.received import ReceivedReader
@@ -40,6 +41,7 @@ __all__ = [
     "probed_layers",
     "read",
     "readable_layers",
+    "repeated",
     "run",
     "scaled",
     "scores_of",

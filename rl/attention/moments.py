@@ -125,7 +125,8 @@ def received(
     """
     num_sentences = int(sentence.max()) + 1
     numbers = torch.arange(num_sentences, device=lse.device)
-    sizes = torch.stack([(sentence == number).sum(-1) for number in [*numbers, num_sentences]], -1)[:, :-1].float()
+    sizes = torch.zeros(len(sentence), num_sentences + 1, device=lse.device)
+    sizes = sizes.scatter_add_(1, sentence + 1, torch.ones_like(sentence, dtype=sizes.dtype))[:, 1:]
     far = (numbers[:, None] >= numbers[None, :] + gap).float()  # [i, j]
 
     def share(part: slice) -> Float[Tensor, "B R S"]:

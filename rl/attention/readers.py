@@ -1,5 +1,6 @@
 """What is kept of a probed pass: WAAD and FAI per token, or the scores of every head."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from rl.attention.structure import ProbeError
 
 Span = tuple[int, int]
 SENTENCE_GAP = 4  # receiver heads: a sentence is heard from the fourth sentence after it on (arXiv 2506.19143)
+LEAST_HEARD = 5  # sentences that a kurtosis is of, at least
 MASS_ERROR = 1e-2  # rows of attention sum to 1 within this, or the kernel attends to other keys than thought
 
 
@@ -89,7 +91,8 @@ class ScoreReader:
     """Sum what HeadScores averages, over every head and the response rows of sequences in one or more passes.
 
     `excluded` keys are left out of mean distances, whose rows then count by the attention they have left [ours]. The
-    needle is a span of each sequence or any set of its tokens, `credited` the tokens that credit picked out. Without
+    needle is a span of each sequence, or numbers its tokens with the place of the first one that each stands for, -1
+    for none: those of one number count once. `credited` the tokens that credit picked out. Without
     `whole`, nothing but the distances is worked out.
     """
 
@@ -99,7 +102,7 @@ class ScoreReader:
         *,
         excluded: Bool[Tensor, "B T"] | None = None,
         sentences: Sequence[Sequence[Span]] | None = None,
-        needle: Sequence[Span] | Bool[Tensor, "B T"] | None = None,
+        needle: Sequence[Span] | Int[Tensor, "B T"] | None = None,
         input_ids: Int[Tensor, "B T"] | None = None,
         credited: Bool[Tensor, "B T"] | None = None,
         num_shown: int = 0,
@@ -143,8 +146,11 @@ class ScoreReader:
             self.shown[layer] = moments.peak[0, :, shown].clone(), moments.top[0, :, shown].clone()
             self.first_row = rows.start
         sums = attention.row_sums(lse[:, :, rows], range(lse.shape[1]))
-        error = (moments.mass - sums).abs().masked_fill(~response, 0.0).amax() if response.numel() else 0.0
-        if not error <= MASS_ERROR:  # nan is no better
+        error = (moments.mass - sums).abs().masked_fill(~response, 0.0).amax() if response.numel() else torch.zeros(())
+        error = float(error)
+        if not math.isfinite(error):
+            raise ProbeError(f"layer {layer} gives attention that is no finite number: its weights are damaged")
+        if error > MASS_ERROR:
             raise ProbeError(f"layer {layer} attends to other keys than a causal mask and padding leave: not probeable")
         found = {
             "distance": moments.distance,
@@ -172,7 +178,7 @@ class ScoreReader:
         """Return the kurtosis of what sentences receive, nan for a sequence where it has no spread."""
         assert self.sentence is not None
         numbers = self._of(self.sentence)
-        if numbers.max() <= SENTENCE_GAP:  # one sentence at most is heard
+        if numbers.max() < SENTENCE_GAP + LEAST_HEARD - 1:
             return lse.new_full(lse.shape[:2], torch.nan, dtype=torch.float64)
         return kurtosis(received(attention, lse, rows, numbers, SENTENCE_GAP))
 
@@ -182,15 +188,17 @@ class ScoreReader:
         nan where a sequence has no needle.
         """
         assert self.needle is not None and self.input_ids is not None
-        ids, needle = self._of(self.input_ids), self._of(self.needle)
+        ids, number = self._of(self.input_ids), self._of(self.needle)
+        needle = number >= 0
         following = F.pad(ids[:, 1:], (0, 1))[:, rows].unsqueeze(1)
         writes = _before(self._of(self.response))[:, rows].unsqueeze(1)
         heads = peak.shape[1]
         wide = (len(ids), heads, ids.shape[1])
         seen = ids.unsqueeze(1).expand(wide).gather(-1, peak)
         hit = (seen == following) & writes & needle.unsqueeze(1).expand(wide).gather(-1, peak)
-        marks = torch.zeros(wide, dtype=torch.int32, device=ids.device).scatter_add_(-1, peak, hit.int())
-        return (marks > 0).sum(-1).double() / needle.sum(-1, keepdim=True)
+        stands_for = number.clamp_min(0).unsqueeze(1).expand(wide).gather(-1, peak)
+        marks = torch.zeros(wide, dtype=torch.int32, device=ids.device).scatter_add_(-1, stands_for, hit.int())
+        return (marks > 0).sum(-1).double() / needle.logical_and(_is_first(number)).sum(-1, keepdim=True)
 
     def distance_sums(self) -> dict[int, Float[Tensor, "2 H"]]:
         """Return by layer the sums of distances, in tokens, and of what they are to be divided by."""
@@ -236,14 +244,19 @@ def sentence_numbers(sentences: Sequence[Sequence[Span]], response: Bool[Tensor,
     return numbers.to(response.device)
 
 
-def _marks(needle: Sequence[Span], response: Bool[Tensor, "B T"]) -> Bool[Tensor, "B T"]:
-    """Return which tokens are the needle's. Raises ValueError."""
+def _is_first(number: Int[Tensor, "B T"]) -> Bool[Tensor, "B T"]:
+    """Return which places stand for themselves."""
+    return number == torch.arange(number.shape[1], device=number.device)
+
+
+def _marks(needle: Sequence[Span], response: Bool[Tensor, "B T"]) -> Int[Tensor, "B T"]:
+    """Return each needle token's own place, -1 elsewhere. Raises ValueError."""
     if len(needle) != len(response):
         raise ValueError(f"needle: {len(needle)} spans for {len(response)} sequences")
-    marks = torch.zeros(response.shape, dtype=torch.bool)
+    marks = torch.full(response.shape, -1, dtype=torch.long)
     for row, (start, stop) in enumerate(needle):
         _check_span("needle", (start, stop), response.shape[1])
-        marks[row, start:stop] = True
+        marks[row, start:stop] = torch.arange(start, stop)
     return marks.to(response.device)
 
 
@@ -253,7 +266,11 @@ def _check_span(what: str, pair: Span, length: int) -> None:
 
 
 def kurtosis(values: Float[Tensor, "B H S"]) -> Float[Tensor, "B H"]:
-    """Return the Fisher kurtosis m4 / m2^2 - 3 over S, leaving out nan; nan where there is no spread."""
+    """Return the Fisher kurtosis m4 / m2^2 - 3 over S, leaving out nan; nan where there is no spread.
+
+    nan of fewer than five values too: of two or three it is the same whatever they are [ours].
+    """
     values = values.double()
+    values = values.masked_fill((values.isfinite().sum(-1, keepdim=True) < LEAST_HEARD), torch.nan)
     centred = values - values.nanmean(-1, keepdim=True)
     return (centred**4).nanmean(-1) / (centred**2).nanmean(-1) ** 2 - 3

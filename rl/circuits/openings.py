@@ -8,13 +8,13 @@ from pathlib import Path
 from rl.circuits.pairs import Pair
 from rl.circuits.snapshots import CircuitError, Snapshot, load_snapshot
 from rl.data import Task
+from rl.evaluation.suite import STAGE
 from rl.policy import Policy
 from rl.recipe.sections import Recipe
 from rl.sourcing import load_tasks, task_seed
 from rl.telemetry.jsonl import read_rows, write_atomically
 
-STAGE = 99  # the number of the stage that generated tasks are seeded for, as for evaluations: no recipe has so many
-FILE = "pairs.jsonl"
+PAIRS = "pairs.jsonl"
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def tasks_of(recipe: Recipe, count: int) -> list[Task]:
 
 def read_openings(folder: Path) -> list[Opening] | None:
     """Return the openings of an earlier attempt; None where it wrote none. Raises CircuitError."""
-    path = folder / FILE
+    path = folder / PAIRS
     if not path.is_file():
         return None
     try:
@@ -79,7 +79,7 @@ def write_openings(run: Path, recipe: Recipe, base: Snapshot, count: int, length
             f"{run}: the base model and the final policy begin all {len(openings)} answers alike, so nothing sets "
             "their circuits apart; give more --pairs, or a longer --opening"
         )
-    write_atomically(folder / FILE, "".join(json.dumps(asdict(one), ensure_ascii=False) + "\n" for one in openings))
+    write_atomically(folder / PAIRS, "".join(json.dumps(asdict(one), ensure_ascii=False) + "\n" for one in openings))
     return openings
 
 

@@ -1,5 +1,6 @@
 """From a run to the circuits of its checkpoints: resumable checkpoint by checkpoint."""
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ from rl.circuits.attribute import Attribution, attribute, num_steps
 from rl.circuits.edges import Edge, heads_of, keep
 from rl.circuits.emergence import Change, changes
 from rl.circuits.graph import Graph
-from rl.circuits.openings import Opening, read_openings, write_openings
+from rl.circuits.openings import PAIRS, Opening, read_openings, write_openings
 from rl.circuits.snapshots import CircuitError, Kept, Snapshot, load_snapshot
 from rl.emergence import rank_correlation
 from rl.policy import digest_of
@@ -152,21 +153,30 @@ def _attribute_all(
 
 def _write(folder: Path, snapshot: Snapshot, found: Attribution) -> None:
     path = _path(folder, snapshot)
-    about = {"weights": str(digest_of(Path(snapshot.path))), "gap": repr(found.gap), **_text(asdict(found.graph))}
+    about = {
+        "weights": str(digest_of(Path(snapshot.path))),
+        "pairs": _pairs_digest(folder),
+        "gap": repr(found.gap),
+        **_text(asdict(found.graph)),
+    }
     part = path.with_name(path.name + ".part")
     save_file({"scores": found.scores.contiguous()}, part, about)
     part.replace(path)
 
 
 def _read(folder: Path, snapshot: Snapshot) -> Attribution | None:
-    """Return what was attributed to a snapshot; None where nothing was, or to one of other weights."""
+    """Return what was attributed to a snapshot; None where nothing was, or to other weights or by other pairs."""
     path = _path(folder, snapshot)
     with suppress(SafetensorError, OSError, KeyError, ValueError), safe_open(path, framework="pt") as file:
         about = file.metadata()
-        if about["weights"] == str(digest_of(Path(snapshot.path))):
+        if (about["weights"], about["pairs"]) == (str(digest_of(Path(snapshot.path))), _pairs_digest(folder)):
             graph = Graph(*(int(about[name]) for name in ("num_layers", "num_heads", "num_key_heads")))
             return Attribution(graph, file.get_tensor("scores"), float(about["gap"]))
     return None
+
+
+def _pairs_digest(folder: Path) -> str:
+    return hashlib.sha256((folder / PAIRS).read_bytes()).hexdigest()
 
 
 def _path(folder: Path, snapshot: Snapshot) -> Path:

@@ -22,10 +22,11 @@ def dashboard(
     project: Annotated[str | None, typer.Option(metavar="NAME", help="By default the recipe's.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the panels, and save nothing.")] = False,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Write the workspace as the JSON that wandb keeps.")
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="Write it as wandb's own JSON, and save nothing."),
     ] = None,
 ) -> None:
-    """Lay out a recipe's runs on wandb: reward, credit, heads, effort, monitor and efficiency, as far as it has them.
+    """Lay out a recipe's runs on wandb: reward, credit, heads, effort, monitor, policy and efficiency, as it has them.
 
     The workspace is saved to the project as a view of its own, which shows the runs of this recipe; views that are
     there stay as they are.
@@ -42,7 +43,7 @@ def dashboard(
         workspace = build(chosen, entity, project)
         if out is not None:
             write(workspace, out)
-        address = None if dry_run else save(workspace)
+        address = None if dry_run or out is not None else save(workspace)
     if out is not None:
         console.print(f"workspace: {out}", highlight=False, markup=False, soft_wrap=True)
     if address is not None:

@@ -1,6 +1,5 @@
 """What `rhythm heads` does with --ablate or --scale: evaluate the final policy with heads that write otherwise."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from rl.recipe.sections import Recipe
 
 CIRCUIT = "circuit"
+LARGEST = 100.0  # beyond which nothing is learned of a head, and numbers overflow
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ def read_wanted(ablate: str | None, scale: float | None, heads: str | None) -> t
         fail("--scale and --heads go together: --scale 1.3 --heads 3.1,4.0")
     if scale is None or heads is None:
         return None
-    if not math.isfinite(scale):
-        fail(f"--scale {scale} is no factor; 1.3 lets heads write more, 0.5 less")
+    if not abs(scale) <= LARGEST:  # nan is no better
+        fail(f"--scale {scale} is no factor of at most {LARGEST:g}; 1.3 lets heads write more, 0.5 less")
     return heads, scale
 
 

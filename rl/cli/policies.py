@@ -86,6 +86,6 @@ def report(run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="A run di
 
     read_recipe(run_dir)
     try:
-        typer.echo(f"report: {write_report(run_dir)}")
+        typer.echo(f"report: {write_report(run_dir, lambda note: typer.echo(f'rhythm: {note}', err=True))}")
     except OSError as error:
         fail(f"{error.filename or run_dir}: cannot be read or written: {error.strerror}")

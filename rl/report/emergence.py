@@ -1,10 +1,10 @@
 """Draw how heads come and go: turnover under the reward, and cohorts."""
 
-import math
+from collections.abc import Sequence
 
-from rl.emergence import Member, members
-from rl.report.curves import Figure, card, layout, line
-from rl.report.heads import is_whole, numbers
+from rl.emergence import Member, cohort, members
+from rl.report.curves import Figure, card, label, layout, line
+from rl.report.heads import Measured
 from rl.report.rundata import Row, number
 
 INKS = ("$muted", "$blue", "$orange", "$green", "$pink", "$blue/0.5", "$orange/0.5", "$green/0.5", "$pink/0.5")
@@ -12,9 +12,9 @@ TURNOVER, DRIFTED, REWARD = "heads/turnover/share", "heads/drifted/share", "rewa
 HEIGHT = 380
 
 
-def head_cards(rows: list[Row], metrics: list[Row]) -> list[Figure]:
-    """Return the figures of rows of heads.jsonl and metrics.jsonl, those that there is anything for."""
-    return [one for one in (_turnover(metrics), _cohorts(rows)) if one is not None]
+def head_cards(snapshots: Sequence[Measured], metrics: list[Row]) -> list[Figure]:
+    """Return the figures of the probe set's snapshots and of metrics, those that there is anything for."""
+    return [one for one in (_turnover(metrics), _cohorts(snapshots)) if one is not None]
 
 
 def _turnover(metrics: list[Row]) -> Figure | None:
@@ -42,41 +42,25 @@ def _told(metrics: list[Row], key: str) -> tuple[list[int], list[float]]:
     return [place for place, _ in pairs], [value for _, value in pairs]
 
 
-def _cohorts(rows: list[Row]) -> Figure | None:
-    """Draw how many heads are of some kind at each snapshot, by the snapshot that first had them."""
-    snapshots = _members(rows)
+def _cohorts(snapshots: Sequence[Measured]) -> Figure | None:
+    """Draw how many heads are of some kind at each snapshot, by the cohort of the snapshot that first had them."""
     if len(snapshots) < 2:
         return None
+    names, every = [one.name for one in snapshots], [members(one.scores) for one in snapshots]
     first: dict[Member, int] = {}
-    for place, (_, own) in enumerate(snapshots):
+    for place, own in enumerate(every):
         for member in own:
             first.setdefault(member, place)
-    names = [name for name, _ in snapshots]
     data: list[Figure] = []
-    for (low, high), ink in zip(_grouped(len(snapshots)), INKS, strict=False):
-        counts = [sum(low <= first[member] < high for member in own) for _, own in snapshots]
-        if any(counts):
-            told = names[low] if high == low + 1 else f"{names[low]} to {names[high - 1]}"
-            bar = {"type": "bar", "x": names, "y": counts, "marker": {"color": ink}, "hovertemplate": "%{y}"}
-            data.append({**bar, "name": told if low else "at the base"})
+    for order in sorted({cohort(place) for place in first.values()}):
+        counts = [sum(cohort(first[member]) == order for member in own) for own in every]
+        low, high = (1 << order) >> 1, min(len(names), 1 << order) - 1
+        told = names[low] if high == low else f"{names[low]} to {names[high]}"
+        ink = INKS[order % len(INKS)]
+        bar = {"type": "bar", "x": names, "y": counts, "marker": {"color": ink}, "hovertemplate": "%{y}"}
+        data.append({**bar, "name": label(told if low else "at the base")})
     shape = layout("heads of a kind", height=HEIGHT, barmode="stack", bargap=0.18)
     axis = {"type": "category", "title": {"text": ""}, "unifiedhovertitle": {"text": "%{x}"}, "nticks": 8}
     shape["xaxis"] = {**shape["xaxis"], **axis}
-    note = "Heads that are of some kind at each snapshot, coloured by the snapshot that first had them so."
+    note = "Heads that are of some kind at each snapshot, coloured by the snapshots that first had them so."
     return card("Cohorts", note, {"data": data, "layout": shape})
-
-
-def _members(rows: list[Row]) -> list[tuple[str, frozenset[Member]]]:
-    """Return each snapshot of the probe set with its members, in order."""
-    found: dict[str, dict[str, dict[int, list[float]]]] = {}
-    for row in rows:
-        if is_whole(row) and row["source"] == "probe":
-            scores = found.setdefault(f"{row.get('stage', '')} step {row['step']}", {})
-            scores.setdefault(row["score"], {})[row["layer"]] = numbers(row["values"])
-    return [(name, members(scores)) for name, scores in found.items()]
-
-
-def _grouped(count: int) -> list[tuple[int, int]]:
-    """Return the base alone, and the later snapshots in at most eight runs of neighbours."""
-    size = math.ceil((count - 1) / (len(INKS) - 1))
-    return [(0, 1), *((low, min(low + size, count)) for low in range(1, count, size))]

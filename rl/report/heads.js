@@ -50,18 +50,30 @@
     };
   }
 
-  function known(name) { // every value of a score, over all snapshots: one scale for all of them
-    return snapshots().flatMap((one) => (one.scores[name] ?? []).flat()).filter((value) => value !== null);
+  const ends = new Map();
+
+  function endsOf(name) { // the least and the largest value of a score over all snapshots: one scale for all of them
+    const key = `${source.value} ${name}`;
+    if (!ends.has(key)) {
+      let low = Infinity, high = -Infinity;
+      for (const one of snapshots()) for (const row of one.scores[name] ?? []) for (const value of row) {
+        if (value === null) continue;
+        if (value < low) low = value;
+        if (value > high) high = value;
+      }
+      ends.set(key, low <= high ? [low, high] : null);
+    }
+    return ends.get(key);
   }
 
   function drawScore() {
     const name = score.value, grid = snapshot().scores[name] ?? [];
     const log = LOGARITHMIC.has(name);
     const place = (value) => value === null ? null : log ? Math.log10(1 + Math.max(0, value)) : value;
-    const all = known(name).map(place);
-    const low = Math.min(...all), high = Math.max(...all);
+    const found = endsOf(name);
+    const [low, high] = found ? found.map(place) : [0, 1];
     const ticks = {};
-    if (log && all.length) {
+    if (log && found) {
       const values = [0, 0.5, 1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 200, 500, 1000, 2000, 5000, 10000]
         .filter((value) => place(value) >= low && place(value) <= high);
       const thinned = values.filter((_, index) => index % (Math.floor(values.length / 8) + 1) === 0);
@@ -78,8 +90,8 @@
     };
     by("score-title").textContent = title(name);
     by("score-note").textContent = SCORES[name]?.[2] ?? "";
-    Rhythm.draw(by("score-map"), { data: all.length ? [trace] : [], layout: axes(all.length ? {} : { annotations: [
-      { text: "nothing to measure: no text has sentences enough", showarrow: false, x: 0.5, y: 0.5, xref: "paper",
+    Rhythm.draw(by("score-map"), { data: found ? [trace] : [], layout: axes(found ? {} : { annotations: [
+      { text: "there was nothing to measure", showarrow: false, x: 0.5, y: 0.5, xref: "paper",
         yref: "paper" }] }) });
   }
 
@@ -92,7 +104,7 @@
       type: "heatmap", x: numbers, y: data.layers, xgap: 1.5, ygap: 1.5, zmin: -0.5, zmax: edges - 0.5,
       z: grid.map((row) => row.map((kinds) => kinds.length ? KINDS.indexOf(kinds[0]) + 1 : 0)),
       text: grid.map((row) => row.map((kinds) => kinds.join(", ") || "of no kind")),
-      customdata: grid.map((row) => row.map((kinds) => kinds.slice(1).join(", ") || "\u00a0")),
+      customdata: grid.map((row) => row.map((kinds) => kinds.slice(1).join(", ") || "\u200b")),
       texttemplate: few() ? "%{customdata}" : "", colorscale: scale, showscale: false, hovertemplate: "layer %{y}, head %{x}<br>%{text}<extra></extra>",
     };
     Rhythm.draw(by("kind-map"), { data: [trace], layout: axes() });
@@ -111,7 +123,6 @@
     const kinds = now.kinds[row][chosen.head].join(", ") || "of no kind";
     by("head-scores").textContent = `${now.name}: ${kinds}; ${told.join(", ")}.`;
     const looks = { probe: ["$blue", "solid"], rollouts: ["$orange", "dash"], selection: ["$green", "dot"] };
-    const names = [...new Set(Object.values(data.sources).flatMap((all) => all.map((one) => one.name)))];
     const traces = Object.entries(data.sources).map(([key, all]) => ({
       type: "scatter", mode: "lines+markers", name: key, x: all.map((one) => one.name), y: all.map(own),
       line: { color: looks[key][0], dash: looks[key][1], width: 2 }, hovertemplate: "%{y:.4~g}",
@@ -120,7 +131,7 @@
     Rhythm.draw(by("head-history"), { data: traces, layout: {
       ...layout, showlegend: true,
       yaxis: { ...layout.yaxis, title: { text: SCORES[name]?.[1] ?? "", standoff: 8 } },
-      xaxis: { ...layout.xaxis, type: "category", categoryorder: "array", categoryarray: names, title: { text: "" },
+      xaxis: { ...layout.xaxis, type: "category", categoryorder: "array", categoryarray: data.names, title: { text: "" },
         nticks: 6, unifiedhovertitle: { text: "%{x}" } },
     } });
     drawGaze();

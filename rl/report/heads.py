@@ -1,51 +1,46 @@
-"""Pack what heads were for the page: maps by snapshot, cohorts, and where each looks in a text."""
+"""What heads were, for the page: maps by snapshot, and where each looks in a text."""
 
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from rl.emergence import KINDS, members
+from rl.emergence import KINDS, Scores, members
 from rl.report.rundata import Row, number
 
-SNAPSHOT_LIMIT, CELL_LIMIT = 120, 1_500_000
+SNAPSHOT_LIMIT, CELL_LIMIT = 120, 750_000
 SOURCES = ("probe", "rollouts", "selection")
 
 
-def pack_heads(rows: list[Row]) -> Row:
-    """Return the snapshots by source, evenly thinned where they are too many for a page.
+@dataclass(frozen=True)
+class Measured:
+    """Hold the scores of all heads at a step, its name, and its place among all that were measured."""
 
-    {layers, heads, sources: {source: [{name, scores: {score: [[value of head] of layer]}}]}}.
-    """
-    kept = [row for row in rows if is_whole(row)]
-    layers = sorted({row["layer"] for row in kept})
-    heads = max((len(row["values"]) for row in kept), default=0)
-    found: dict[str, dict[str, Row]] = {}
-    for row in kept:
-        name = f"{row.get('stage', '')} step {row['step']}"
-        snapshots = found.setdefault(row["source"], {})
-        scores = snapshots.setdefault(name, {"name": name, "scores": {}})["scores"]
-        grid = scores.setdefault(row["score"], [[None] * heads for _ in layers])
-        grid[layers.index(row["layer"])] = [*map(number, row["values"]), *[None] * (heads - len(row["values"]))]
-    sources = {name: _thinned(list(found[name].values()), len(layers) * heads) for name in SOURCES if name in found}
-    for snapshots in sources.values():
-        for snapshot in snapshots:
-            snapshot["kinds"] = _kinds(snapshot["scores"], layers, heads)
-    return {"layers": layers, "heads": heads, "sources": sources}
+    name: str
+    place: int
+    scores: Scores
 
 
-def _kinds(grids: dict[str, list[list[Any]]], layers: list[int], heads: int) -> list[list[list[str]]]:
-    """Return for every layer and head of which kinds it is."""
-    scores = {
-        name: {
-            layer: [math.nan if value is None else float(value) for value in row]
-            for layer, row in zip(layers, grid, strict=True)
-        }
-        for name, grid in grids.items()
+def measured(rows: Sequence[Row]) -> dict[str, list[Measured]]:
+    """Return what rows of heads.jsonl hold, by source and in order; damaged rows are left out."""
+    found: dict[str, dict[str, dict[str, dict[int, list[float]]]]] = {}
+    places: dict[str, int] = {}
+    for row in rows:
+        if _is_whole(row):
+            snapshots = found.setdefault(row["source"], {})
+            name = f"{row.get('stage', '')} step {row['step']}"
+            places.setdefault(name, len(places))
+            scores = snapshots.setdefault(name, {})
+            values = [math.nan if number(value) is None else float(value) for value in row["values"]]
+            scores.setdefault(row["score"], {})[row["layer"]] = values
+    return {
+        source: [Measured(name, places[name], scores) for name, scores in found[source].items()]
+        for source in SOURCES
+        if source in found
     }
-    own = members(scores)
-    return [[[kind for kind in KINDS if (kind, layer, head) in own] for head in range(heads)] for layer in layers]
 
 
-def is_whole(row: Row) -> bool:
+def _is_whole(row: Row) -> bool:
     """Say whether a row of heads.jsonl has what it should."""
     return (
         row.get("source") in SOURCES
@@ -56,17 +51,37 @@ def is_whole(row: Row) -> bool:
     )
 
 
-def numbers(values: list[Any]) -> list[float]:
-    """Return what a row of scores holds, nan for what is no number."""
-    return [math.nan if (found := number(value)) is None else float(found) for value in values]
+def pack_heads(sources: Mapping[str, Sequence[Measured]]) -> Row:
+    """Return snapshots by source as grids, evenly thinned where they are too many for a page.
+
+    {layers, heads, names, sources: {source: [{name, kinds, scores: {score: [[value of head] of layer]}}]}}.
+    """
+    every = [layers for own in sources.values() for one in own for layers in one.scores.values()]
+    layers = sorted({layer for own in every for layer in own})
+    heads = max((len(row) for own in every for row in own.values()), default=0)
+    most = CELL_LIMIT // max(len(sources), 1)
+    kept = {source: _thinned(own, len(layers) * heads, most) for source, own in sources.items()}
+    packed = {source: [_packed(one, layers, heads) for one in own] for source, own in kept.items()}
+    places = {one.name: one.place for own in kept.values() for one in own}
+    return {"layers": layers, "heads": heads, "names": sorted(places, key=lambda name: places[name]), "sources": packed}
 
 
-def _thinned(snapshots: list[Row], cells: int) -> list[Row]:
+def _packed(one: Measured, layers: Sequence[int], heads: int) -> Row:
+    own = members(one.scores)
+    kinds = [[[kind for kind in KINDS if (kind, layer, head) in own] for head in range(heads)] for layer in layers]
+    grids = {
+        score: [[*map(number, rows.get(layer, ())), *[None] * (heads - len(rows.get(layer, ())))] for layer in layers]
+        for score, rows in one.scores.items()
+    }
+    return {"name": one.name, "kinds": kinds, "scores": grids}
+
+
+def _thinned(snapshots: Sequence[Measured], cells: int, limit: int) -> list[Measured]:
     """Return evenly spaced snapshots, the last among them, that together have few enough cells."""
-    each = cells * max((len(one["scores"]) for one in snapshots), default=1)
-    most = max(2, min(SNAPSHOT_LIMIT, CELL_LIMIT // max(each, 1)))
+    each = cells * max((len(one.scores) for one in snapshots), default=1)
+    most = max(2, min(SNAPSHOT_LIMIT, limit // max(each, 1)))
     if len(snapshots) <= most:
-        return snapshots
+        return list(snapshots)
     return [snapshots[round(index * (len(snapshots) - 1) / (most - 1))] for index in range(most)]
 
 
@@ -75,5 +90,19 @@ def pack_gaze(gaze: Row) -> Row | None:
     shapes = {"tokens": list, "first": int, "peaks": dict, "tops": dict}
     if not all(isinstance(gaze.get(name), shape) for name, shape in shapes.items()):
         return None
-    kept = {name: gaze[name] for name in shapes} | {"tokens": [str(token) for token in gaze["tokens"]]}
-    return {**kept, "name": f"{gaze.get('stage', '')} step {gaze.get('step', '?')}"}
+    tokens, grids = [str(token) for token in gaze["tokens"]], {name: _grids(gaze[name]) for name in ("peaks", "tops")}
+    if None in grids.values():
+        return None
+    return {"tokens": tokens, "first": gaze["first"], **grids, "name": f"{gaze.get('stage')} step {gaze.get('step')}"}
+
+
+def _grids(layers: Mapping[str, Any]) -> dict[str, list[list[float]]] | None:
+    """Return a row of numbers for every head of every layer; None where there is anything else."""
+    found = {}
+    for layer, rows in layers.items():
+        if not (isinstance(rows, list) and all(isinstance(row, list) for row in rows)):
+            return None
+        found[layer] = [[number(value) for value in row] for row in rows]
+        if any(value is None for row in found[layer] for value in row):
+            return None
+    return found

@@ -13,7 +13,7 @@ from plotly.offline import get_plotlyjs
 
 from rl.report.curves import layout, series, smoothing, stage_figures
 from rl.report.emergence import head_cards
-from rl.report.heads import pack_gaze, pack_heads
+from rl.report.heads import measured, pack_gaze, pack_heads
 from rl.report.rundata import RunData, by_stage
 from rl.report.samples import pack_samples
 from rl.report.summary import facts, flatten, stage_list, tiles
@@ -28,9 +28,10 @@ def render(run: RunData) -> str:
     """Return the page of one run as text."""
     samples, thinned = pack_samples(run.samples)
     stages, figures = _stage_cards(run)
-    heads = pack_heads(run.heads)
+    found = measured(run.heads)
+    heads = pack_heads(found)
     shown = []
-    for card in head_cards(run.heads, run.metrics):
+    for card in head_cards(found.get("probe", []), run.metrics):
         shown.append({**card, "place": len(figures)})
         figures.append(card["figure"])
     plots = {"figures": figures, "series": series(run.metrics)}

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from jaxtyping import Bool, Int
 from torch import Tensor, nn
 from transformers import (
@@ -24,11 +23,21 @@ from transformers import (
 )
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
-from rl.attention import ProbeError, ScoreReader, num_layers, probed_layers, read, readable_layers, scores_of, select
+from rl.attention import (
+    ProbeError,
+    ScoreReader,
+    num_layers,
+    probed_layers,
+    read,
+    readable_layers,
+    repeated,
+    scores_of,
+    select,
+)
 from rl.emergence import Scores, drift, spread
 from rl.sentences import spans_of_ids
 from rl.telemetry.gaze import ROWS, Gaze
-from rl.telemetry.probe_set import PROBE, ProbeSet, Text
+from rl.telemetry.probe_set import DIGITS, PROBE, ProbeSet, Text, padded
 
 DRAWS = 4  # parts of the probe set whose scores are told apart: the seeds that a head's spread is over
 
@@ -37,7 +46,7 @@ DRAWS = 4  # parts of the probe set whose scores are told apart: the seeds that 
 class Tracking:
     """Say how often heads are measured, on how many texts, in passes of how many, and which are local and global.
 
-    `layers` and the shares are credit's, so that the kinds are those that it reads; None: the paper's five layers.
+    `layers` and the shares are those of the recipe's credit; None: the paper's five layers.
     """
 
     every: int
@@ -92,6 +101,7 @@ class HeadTracker(TrainerCallback):
         self.tokenizer, self.texts, self.saw, self.say = tokenizer, texts, saw, say
         self.probe: ProbeSet | None = None
         self._rollouts = _Rollouts()
+        self._last = 0
         self._layers: tuple[int, ...] = ()
         self._chosen: tuple[int, ...] = ()
 
@@ -105,7 +115,9 @@ class HeadTracker(TrainerCallback):
     ) -> None:
         """Take up the run's probe set, or make it of texts that are there already."""
         model = kwargs["model"]
-        self._layers = readable_layers(model)
+        self._last = state.max_steps
+        with _at_rest(model):
+            self._layers = readable_layers(model)
         if not self._layers:
             self.say("heads are not followed: no layer of this model goes through the attention interface")
         if not self.measures:
@@ -160,7 +172,7 @@ class HeadTracker(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Measure, where it is due: behind the step's update."""
         step, model = state.global_step, kwargs["model"]
-        if not (self.measures and (self._is_due(step) or step == state.max_steps)):
+        if not (self.measures and self._is_due(step)):
             return
         with self._off_where_unreadable():
             if self.probe is not None:
@@ -173,7 +185,7 @@ class HeadTracker(TrainerCallback):
 
     def _measure_probe(self, model: nn.Module, step: int, probe: ProbeSet) -> None:
         began = time.monotonic()
-        reader = self._read(model, *self._batch(probe.texts, model))
+        reader = self._read(model, *self._batch(probe.texts, model), num_shown=ROWS)
         scores = self._scores([reader])
         scores["drift"] = drift(scores, probe.base, probe.spread)
         gaze = self._gaze(reader, probe.texts[0])
@@ -181,15 +193,20 @@ class HeadTracker(TrainerCallback):
 
     @contextmanager
     def _off_where_unreadable(self) -> Iterator[None]:
-        """Follow heads no more where their attention turns out to be another than what can be read."""
+        """Follow heads no more where their attention turns out to be another than what can be read.
+
+        Under ZeRO-3 the run ends by it: the other processes would wait for this one's passes.
+        """
         try:
             yield
         except ProbeError as error:
+            if is_deepspeed_zero3_enabled():
+                raise
             self._layers = ()
             self.say(f"heads are not followed any more: {error}")
 
     def _is_due(self, step: int) -> bool:
-        return step % self.tracking.every == 0
+        return step % self.tracking.every == 0 or step == self._last
 
     def _tell(self, snapshot: Snapshot) -> None:
         if self.saw is not None:
@@ -197,7 +214,8 @@ class HeadTracker(TrainerCallback):
 
     def _establish(self, model: nn.Module, step: int, texts: Sequence[Text]) -> None:
         """Fix the probe set, measure the policy as it is, and have the run keep both."""
-        draws = [list(texts[part::DRAWS]) for part in range(min(DRAWS, len(texts)))]
+        count = min(DRAWS, len(texts))  # neighbours may be answers to one prompt, and belong to one draw
+        draws = [texts[len(texts) * part // count : len(texts) * (part + 1) // count] for part in range(count)]
         began = time.monotonic()
         readers = [self._read(model, *self._batch(draw, model)) for draw in draws]
         errors = spread([self._scores([reader]) for reader in readers])
@@ -209,20 +227,16 @@ class HeadTracker(TrainerCallback):
             self.probe.save(self.path)  # last: where it is there, the base's rows are too
 
     def _batch(self, texts: Sequence[Text], model: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
-        """Return texts padded on the right: ids, mask, and which tokens follow the prompts."""
-        longest = max(len(text.prompt) + len(text.completion) for text in texts)
-        ids = torch.full((len(texts), longest), int(self.tokenizer.pad_token_id or 0))  # pyright: ignore
-        mask, response = torch.zeros_like(ids), torch.zeros_like(ids, dtype=torch.bool)
-        for row, text in enumerate(texts):
-            start, stop = len(text.prompt), len(text.prompt) + len(text.completion)
-            ids[row, :stop] = torch.tensor([*text.prompt, *text.completion])
-            mask[row, :stop] = 1
-            response[row, start:stop] = True
-        device = next(model.parameters()).device
-        return ids.to(device), mask.to(device), response.to(device)
+        return padded(texts, int(self.tokenizer.pad_token_id or 0), next(model.parameters()).device)  # pyright: ignore
 
     def _read(
-        self, model: nn.Module, ids: Tensor, mask: Tensor, response: Tensor, credited: Tensor | None = None
+        self,
+        model: nn.Module,
+        ids: Tensor,
+        mask: Tensor,
+        response: Tensor,
+        credited: Tensor | None = None,
+        num_shown: int = 0,
     ) -> ScoreReader:
         """Read all layers of a batch."""
         reader = ScoreReader(
@@ -231,7 +245,7 @@ class HeadTracker(TrainerCallback):
             needle=repeated(ids, mask, response),
             input_ids=ids,
             credited=credited,
-            num_shown=ROWS,
+            num_shown=num_shown,
         )
         with _at_rest(model):
             read(model, ids, mask, self._layers, reader, self.tracking.micro_batch)
@@ -259,12 +273,15 @@ class HeadTracker(TrainerCallback):
         return [(first + start, first + stop) for start, stop in spans_of_ids(self.tokenizer, ids[first:last].tolist())]
 
     def _scores(self, readers: Sequence[ScoreReader]) -> dict[str, dict[int, list[float]]]:
-        """Return what readers found by score and layer, and which heads are local and global by it."""
+        """Return what readers found by score and layer, and which heads are local and global by it.
+
+        Rounded as heads.jsonl has it, so that a run that reads it back says the same of it.
+        """
         found: dict[str, dict[int, list[float]]] = {}
         for layer, scores in scores_of(readers).items():
             for name, values in vars(scores).items():
                 if values is not None:
-                    found.setdefault(name, {})[layer] = values.tolist()
+                    found.setdefault(name, {})[layer] = [_rounded(value) for value in values.tolist()]
         near = {layer: found["distance"][layer] for layer in self._chosen}
         if near and all(math.isfinite(value) for row in near.values() for value in row):
             heads = select(near, self.tracking.local_share, self.tracking.global_share)
@@ -275,10 +292,8 @@ class HeadTracker(TrainerCallback):
         return found
 
 
-def repeated(ids: Int[Tensor, "B T"], mask: Int[Tensor, "B T"], response: Bool[Tensor, "B T"]) -> Bool[Tensor, "B T"]:
-    """Return the prompt's tokens that the response writes again: the needle of texts that have none planted [ours]."""
-    prompt = mask.bool() & ~response
-    return torch.stack([here & torch.isin(row, row[own]) for row, here, own in zip(ids, prompt, response, strict=True)])
+def _rounded(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}")
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, TypedDict
 
 from rl.attention import Heads
-from rl.emergence import DRIFTING, Change, Member, Scores, change, members, rank_correlation
+from rl.emergence import DRIFTING, Change, Member, Scores, change, cohort, members, rank_correlation
 from rl.telemetry.head_tracker import Snapshot
 from rl.telemetry.probe_set import finite
 
@@ -102,10 +102,10 @@ class Turnover:
         return metrics
 
     def _cohorts(self, now: frozenset[Member]) -> dict[str, float]:
-        """Return how many members there are by the snapshot that first had them: the base, 1, 2-3, 4-7, 8-15 ..."""
-        counts: dict[int, int] = dict.fromkeys(map(int.bit_length, self._first.values()), 0)
+        """Return how many members there are of each cohort that there has been."""
+        counts: dict[int, int] = dict.fromkeys(map(cohort, self._first.values()), 0)
         for member in now:
-            counts[self._first[member].bit_length()] += 1
+            counts[cohort(self._first[member])] += 1
         return {f"heads/cohort@{_cohort(order)}/count": float(count) for order, count in sorted(counts.items())}
 
     def saw_step(self, row: Mapping) -> float | None:
@@ -124,7 +124,7 @@ class Turnover:
 
 
 def _cohort(order: int) -> str:
-    """Return the name of the cohort whose snapshots have numbers of so many binary digits; number 0 is the base."""
+    """Return a cohort's name: the numbers of its snapshots, or the base."""
     if order < 2:
         return "base" if order == 0 else "1"
     return f"{1 << (order - 1)}-{(1 << order) - 1}"

@@ -7,11 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
 from rl.emergence import Scores
 from rl.telemetry.jsonl import write_atomically
 from rl.telemetry.record import RunError
 
 PROBE = "probe.json"
+DIGITS = 6  # of a score
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +60,24 @@ class ProbeSet:
             raise RunError(f"{path}: cannot be read ({type(error).__name__}: {error}); {remedy}") from None
 
 
+def padded(
+    texts: Sequence[Text], pad: int, device: torch.device
+) -> tuple[Int[Tensor, "B T"], Int[Tensor, "B T"], Bool[Tensor, "B T"]]:
+    """Return texts padded on the right: ids, mask, and which tokens follow the prompts."""
+    longest = max(len(text.prompt) + len(text.completion) for text in texts)
+    ids = torch.full((len(texts), longest), pad)
+    mask, response = torch.zeros_like(ids), torch.zeros_like(ids, dtype=torch.bool)
+    for row, text in enumerate(texts):
+        start, stop = len(text.prompt), len(text.prompt) + len(text.completion)
+        ids[row, :stop] = torch.tensor([*text.prompt, *text.completion])
+        mask[row, :stop] = 1
+        response[row, start:stop] = True
+    return ids.to(device), mask.to(device), response.to(device)
+
+
 def finite(values: Sequence[float]) -> list[float | None]:
-    """Return numbers as JSON has them, with None for what is none, at six digits."""
-    return [float(f"{value:.6g}") if math.isfinite(value) else None for value in values]
+    """Return numbers as JSON has them, with None for what is none."""
+    return [float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None for value in values]
 
 
 def _plain(scores: Scores) -> dict[str, dict[int, list[float | None]]]:

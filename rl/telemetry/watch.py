@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -90,7 +91,7 @@ class Watch(TrainerCallback):
             snapshot.gaze.save(self.run.path / GAZE, self.stage, snapshot.step)
         spent = self._of_heads.get(SECONDS) or 0.0
         self._of_heads[SECONDS] = spent + snapshot.seconds
-        self._snapshots.append(snapshot)
+        self._snapshots.append(replace(snapshot, gaze=None))
 
     def saw_rollouts(self, step: int, rollouts: Sequence[KeptRollout]) -> None:
         """Write rollouts to samples.jsonl."""

@@ -30,11 +30,11 @@ def test_members_are_those_above_their_marks() -> None:
 
 def test_receivers_are_the_twenty_of_largest_kurtosis_or_a_tenth() -> None:
     """Of 40 heads a tenth is 4; of 400 it would be 40, and 20 are taken. Without any kurtosis there are none."""
-    few = {"receiver": {layer: [float(10 * layer + head) for head in range(10)] for layer in range(4)}}
+    few = {"receiver": {layer: [1.0 + 10 * layer + head for head in range(10)] for layer in range(4)}}
     assert members(few) == {("receiver", 3, head) for head in (6, 7, 8, 9)}
     many = {"receiver": {layer: [float(10 * layer + head) for head in range(10)] for layer in range(40)}}
     assert members(many) == {("receiver", layer, head) for layer in (38, 39) for head in range(10)}
-    assert members({"receiver": {0: [NAN] * 10}}) == frozenset()
+    assert members({"receiver": {0: [NAN] * 10}}) == members({"receiver": {0: [-1.2] * 10}}) == frozenset()
 
 
 def test_turnover_is_the_share_that_only_one_snapshot_has() -> None:

@@ -10,6 +10,7 @@ from rl.analysis.anchors.suppression import Matrix
 from rl.report.curves import Figure, card, label, layout
 
 ARC_POINTS, ARC_KINDS = 24, 4  # points of an arc; strengths that arcs are drawn in
+FEW = 24  # sentences whose numbers all stand at an axis
 SHOWN_CHARACTERS = 160  # of a sentence, where it is pointed at
 DIVERGING = [[0, "$blue"], [0.5, "$surface"], [1, "$orange"]]
 RISING = [[0, "$mapfrom"], [0.5, "$mapmid"], [1, "$mapto"]]
@@ -113,7 +114,8 @@ def head_map(receivers: Receivers) -> Figure:
         "marker": look,
         "hoverinfo": "skip",
     }
-    shape = _square(layout(height=max(300, min(720, 120 + 20 * len(layers))), hovermode="closest"), "head", "layer")
+    height = max(300, min(720, 120 + 20 * len(layers)))
+    shape = _square(layout(height=height, hovermode="closest"), "head", "layer", downward=False)
     shape["showlegend"] = False
     note = f"Every head's score; dots mark the {len(receivers.heads)} receiver heads."
     return card("Layer by head", note, {"data": [{**cells, "xgap": 1, "ygap": 1}, chosen], "layout": shape})
@@ -132,7 +134,9 @@ def bars(sentences: Sentences) -> Figure:
         "hovertemplate": "%{y:.2f} %<br>%{text}<extra></extra>",
     }
     shape = layout("percent a token", height=300, hovermode="closest", showlegend=False)
-    shape["xaxis"] = {**shape["xaxis"], "title": {"text": "sentence", "standoff": 6}}
+    shape["xaxis"] = {**shape["xaxis"], "title": {"text": "sentence", "standoff": 6}, "tickformat": "d"}
+    if len(sentences.received) <= FEW:
+        shape["xaxis"]["dtick"] = 1
     note = "Mean attention of a token of a sentence at least 4 later to a token of this one, over the receiver heads."
     return card("Attention received", note, {"data": [trace], "layout": shape})
 
@@ -155,11 +159,13 @@ def _bows(pairs: Sequence[tuple[int, int]]) -> tuple[list[float | None], list[fl
     return x, y
 
 
-def _square(shape: Figure, x_title: str, y_title: str) -> Figure:
-    """Give a layout axes of whole numbers, the first at the top."""
+def _square(shape: Figure, x_title: str, y_title: str, *, downward: bool = True) -> Figure:
+    """Give a layout axes of whole numbers, the first at the top or, where not downward, at the foot."""
     axis = {"showgrid": False, "zeroline": False, "tickformat": "d", "showline": False}
     shape["xaxis"] = {**shape["xaxis"], **axis, "title": {"text": x_title, "standoff": 6}}
-    shape["yaxis"] = {**shape["yaxis"], **axis, "title": {"text": y_title, "standoff": 8}, "autorange": "reversed"}
+    shape["yaxis"] = {**shape["yaxis"], **axis, "title": {"text": y_title, "standoff": 8}}
+    if downward:
+        shape["yaxis"]["autorange"] = "reversed"
     return shape
 
 

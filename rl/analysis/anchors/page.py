@@ -48,7 +48,7 @@ def render(facts: Mapping[str, Any], found: "Anchors") -> str:
 
 
 def _top(found: "Anchors") -> Sequence[tuple[int, int]]:
-    return found.receivers.heads[:5]
+    return found.receivers.heads
 
 
 def _facts(facts: Mapping[str, Any], found: "Anchors") -> list[tuple[str, str]]:

@@ -10,9 +10,8 @@ from torch import Tensor
 
 from rl.analysis.anchors.marked import Marked
 from rl.attention import Head, ReceivedReader, kurtosis, read
+from rl.emergence import num_receivers
 from rl.policy import Policy
-
-NUM_HEADS, SHARE = 20, 4  # the paper's number, and of a small model's heads one in so many [ours]
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ def find_receivers(
         found += _received(policy, part, layers)
         heard(len(part))
     scores = _scores([{layer: kurtosis(values[None])[0] for layer, values in one.items()} for one in found])
-    heads = sorted(scores, key=lambda head: (-scores[head], head))[: min(NUM_HEADS, -(-len(scores) // SHARE))]
+    heads = sorted(scores, key=lambda head: (-scores[head], head))[: num_receivers(len(scores))]
     return Receivers(scores, heads, [_mean(one, heads) for one in found])
 
 

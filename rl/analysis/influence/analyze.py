@@ -11,11 +11,12 @@ from rich.console import Console
 
 from rl.analysis.folder import claim
 from rl.analysis.influence.choose import Domain, choose
-from rl.analysis.influence.needles import COPIES, LENGTH, NEEDLE, NUM_PROBES, make_probes, retrieval_scores, strongest
+from rl.analysis.influence.needles import LENGTH, NEEDLE, NUM_PROBES, make_probes, retrieval_scores, strongest
 from rl.analysis.influence.rows import chunks, schema_of, stream, write_tables
 from rl.analysis.influence.score import Read, influences, read_row
 from rl.analysis.traces import AnalysisError
 from rl.attention import Head, readable_layers
+from rl.emergence import RETRIEVAL
 from rl.policy import Policy, digest_of
 from rl.telemetry.jsonl import write_atomically
 from rl.telemetry.progress import ProgressDisplay
@@ -35,7 +36,7 @@ class Influence:
     @property
     def copies(self) -> bool:
         """Say whether any of the heads is a retrieval head at all."""
-        return any(self.retrieval[head] > COPIES for head in self.heads)
+        return any(self.retrieval[head] > RETRIEVAL for head in self.heads)
 
 
 @dataclass
@@ -109,8 +110,8 @@ def analyze_influence(
     facts |= {"limit": limit, "text": text, "domain": domain, "share": share, "head_share": head_share}
     facts |= {"max_tokens": rows.most, "seed": seed}
     try:
-        write_tables(chunks(data, limit), schema, scores, kept, folder)
         write_atomically(folder / "influence.json", _said(facts, found))
+        write_tables(chunks(data, limit), schema, scores, kept, folder)
     except OSError as error:
         raise AnalysisError(f"{error.filename or folder}: cannot be written: {error.strerror}") from None
     return found

@@ -15,7 +15,6 @@ from rl.attention import Head, head_scores
 from rl.policy import Policy
 
 NUM_PROBES, LENGTH, NEEDLE, LEAD = 16, 512, 16, 4  # probes; tokens of each, of its needle, of the needle's beginning
-COPIES = 0.1  # a head above this is a retrieval head (arXiv 2404.15574)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ A row's influence is (L_masked - L_base) / L_base, L the mean loss of its tokens
 chat template around them [ours], or of a text but for its first.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ def read_row(policy: Policy, where: str, row: Mapping[str, Any], text: str | Non
 def influences(
     policy: Policy, rows: Iterable[Read], heads: Sequence[Head], *, batch: int
 ) -> Iterator[list[float | None]]:
-    """Yield what rows score, in their order, some batches at a time; None for a row without a token to score."""
+    """Yield what rows score, in their order, some batches at a time; None for a row without a finite score."""
     window: list[Read] = []
     for row in rows:
         window.append(row)
@@ -64,7 +65,8 @@ def _scored(policy: Policy, window: Sequence[Read], heads: Sequence[Head], batch
         part = [window[place] for place in order[start : start + batch]]
         base, masked = _losses(policy, part, ()), _losses(policy, part, heads)
         for place, left, right in zip(order[start : start + batch], base, masked, strict=True):
-            found[place] = (right - left) / left if left > 0 else None
+            score = (right - left) / left if left > 0 else math.nan
+            found[place] = score if math.isfinite(score) else None
     return [found.get(place) for place in range(len(window))]
 
 

@@ -164,7 +164,7 @@ def test_openings_that_agree_are_told_of_with_a_remedy(run: Path) -> None:
         (("--scale", "1.3"), "--scale and --heads go together"),
         (("--ablate", "1.2", "--heads", "1.2"), "--ablate is --scale 0"),
         (("--scale", "nan", "--heads", "1.2"), "--scale nan is no factor"),
-        (("--ablate", "1.2", "--dry-run"), "--dry-run and --stage are for circuits"),
+        (("--ablate", "1.2", "--dry-run"), "--dry-run: of circuits; leave --ablate and --scale out"),
         (("--ablate", "1.x"), "'1.x' is no head; write LAYER.HEAD"),
         (("--ablate", "1.9"), "head 1.9: the layers of Qwen3ForCausalLM have heads 0 to 3"),
         (("--ablate", "circuit"), "tells of no circuit; let `rhythm heads` find it first"),

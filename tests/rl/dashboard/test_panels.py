@@ -106,18 +106,20 @@ def server() -> Iterator[ThreadingHTTPServer]:
 def test_the_command_saves_a_view_and_says_where_it_is(server: ThreadingHTTPServer, tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{server.server_port}"
     environment = {"WANDB_BASE_URL": url, "WANDB_API_KEY": "0" * 40, "HOME": str(tmp_path)}
-    done = rhythm("dashboard", "quickstart", "--out", tmp_path / "view.json", cwd=tmp_path, **environment)
+    done = rhythm("dashboard", "quickstart", cwd=tmp_path, **environment)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"dashboard: {url}/somebody/rhythm?nw=abc" in done.stdout
     (saved,) = [asked for asked in server.asked if "upsertView" in asked["query"]]  # pyright: ignore
     assert saved["variables"]["displayName"] == "Rhythm: quickstart"
     spec = json.loads(saved["variables"]["spec"])
     assert spec["section"]["panelBankConfig"]["sections"][0]["name"] == "Reward"
-    assert json.loads((tmp_path / "view.json").read_text())["displayName"] == "Rhythm: quickstart"
 
 
 def test_without_a_key_nothing_is_saved_and_the_remedy_is_said(tmp_path: Path) -> None:
     done = rhythm("dashboard", "quickstart", cwd=tmp_path, WANDB_API_KEY="", HOME=str(tmp_path))
     assert done.returncode == 2 and "log in with `wandb login`" in done.stderr and "Traceback" not in done.stderr
+    written = rhythm("dashboard", "quickstart", "--out", tmp_path / "a" / "view.json", cwd=tmp_path, WANDB_API_KEY="")
+    assert written.returncode == 0 and "view.json" in written.stdout
+    assert json.loads((tmp_path / "a" / "view.json").read_text())["displayName"] == "Rhythm: quickstart"
     dry = rhythm("dashboard", "quickstart", "--dry-run", cwd=tmp_path)
     assert dry.returncode == 0 and "heads/turnover/share" in dry.stdout

@@ -13,7 +13,7 @@ from reference.runs import make_run
 from rl.report import write_report
 from rl.report.curves import running_mean, stage_figures
 from rl.report.emergence import head_cards
-from rl.report.heads import SNAPSHOT_LIMIT, pack_gaze, pack_heads
+from rl.report.heads import SNAPSHOT_LIMIT, measured, pack_gaze, pack_heads
 from rl.report.page import embed
 from rl.report.rundata import by_stage, number, read_run
 from rl.report.samples import SAMPLE_LIMIT, pack_samples
@@ -76,7 +76,7 @@ def test_every_figure_is_one_that_plotly_accepts(run_dir: Path) -> None:
         "Credit",
         "Drift and clipping",
     ]
-    heads = head_cards(run.heads, run.metrics)
+    heads = head_cards(measured(run.heads)["probe"], run.metrics)
     assert [card["title"] for card in heads] == ["Turnover", "Cohorts"]
     for card in cards + heads:
         go.Figure(_inked(card["figure"]))
@@ -98,7 +98,7 @@ def test_heads_are_packed_by_source_and_snapshot_with_their_kinds() -> None:
         head_row(values=3),
         {},
     ]
-    packed = pack_heads(rows)
+    packed = pack_heads(measured(rows))
     assert (packed["layers"], packed["heads"], list(packed["sources"])) == ([2, 7], 3, ["probe", "rollouts"])
     (snapshot,) = packed["sources"]["probe"]
     assert snapshot["name"] == "grpo step 5"
@@ -108,7 +108,7 @@ def test_heads_are_packed_by_source_and_snapshot_with_their_kinds() -> None:
 
 
 def test_snapshots_of_a_long_run_are_thinned_with_the_last_among_them() -> None:
-    packed = pack_heads([head_row(step=step) for step in range(1, 1001)])
+    packed = pack_heads(measured([head_row(step=step) for step in range(1, 1001)]))
     names = [snapshot["name"] for snapshot in packed["sources"]["probe"]]
     assert len(names) == SNAPSHOT_LIMIT and (names[0], names[-1]) == ("grpo step 1", "grpo step 1000")
 
@@ -116,7 +116,8 @@ def test_snapshots_of_a_long_run_are_thinned_with_the_last_among_them() -> None:
 def test_cohorts_count_heads_by_the_snapshot_that_first_had_them() -> None:
     """Head 0 is a sink at the base and at the end, head 2 from step 10 on, head 1 only at step 20."""
     values = {0: [0.9, 0, 0], 10: [0, 0, 0.9], 20: [0.9, 0.9, 0.9]}
-    (cohorts,) = head_cards([head_row(step=step, values=row) for step, row in values.items()], [])
+    rows = [head_row(step=step, values=row) for step, row in values.items()]
+    (cohorts,) = head_cards(measured(rows)["probe"], [])
     bars = {bar["name"]: bar["y"] for bar in cohorts["figure"]["data"]}
     assert bars == {"at the base": [1, 0, 1], "grpo step 10": [0, 1, 1], "grpo step 20": [0, 0, 1]}
 
@@ -136,7 +137,8 @@ def test_a_gaze_that_is_damaged_is_left_out() -> None:
     whole = {"tokens": ["a"], "first": 0, "peaks": {"0": [[0]]}, "tops": {"0": [[1.0]]}, "stage": "sft", "step": 3}
     packed = pack_gaze(whole)
     assert packed is not None and packed["name"] == "sft step 3"
-    assert pack_gaze({}) is None and pack_gaze({**whole, "peaks": []}) is None
+    damaged = ({"peaks": []}, {"peaks": {"0": [0]}}, {"tops": {"0": [[math.nan]]}}, {"tops": {"0": [["x"]]}})
+    assert pack_gaze({}) is None and all(pack_gaze({**whole, **change}) is None for change in damaged)
 
 
 def test_a_stage_of_nulls_and_one_step_still_draws() -> None:

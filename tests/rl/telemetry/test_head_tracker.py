@@ -10,10 +10,11 @@ import torch
 from reference import dense, grpo, models
 
 from rl import tiny
-from rl.attention import head_scores, readable_layers
+from rl.attention import head_scores, readable_layers, repeated
+from rl.emergence import spread
 from rl.rollouts import completion_dataset, evenly, tokens_of
 from rl.sentences import spans_of_ids
-from rl.telemetry.head_tracker import HeadTracker, Snapshot, Tracking, repeated
+from rl.telemetry.head_tracker import HeadTracker, Snapshot, Tracking
 from rl.telemetry.heads import Turnover, read_scores, snapshot_rows
 from rl.telemetry.probe_set import ProbeSet, Text
 from rl.telemetry.record import RunError
@@ -33,9 +34,12 @@ def tracker(folder: Path, said: list[Snapshot] | None, texts: list[Text] | None 
     )
 
 
-def trained(folder: Path, watcher: HeadTracker | None) -> Any:
+def trained(folder: Path, watcher: HeadTracker | None, dropout: float = 0.0) -> Any:
     torch.manual_seed(0)
-    made = grpo.trainer(folder, grpo.CREDIT, max_steps=4)
+    model = tiny.build_model(0)
+    for layer in model.model.layers:
+        layer.self_attn.attention_dropout = dropout
+    made = grpo.trainer(folder, grpo.CREDIT, model=model, max_steps=4)
     made.watcher = watcher
     if watcher is not None:
         made.add_callback(watcher)
@@ -49,8 +53,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Snapshot],
     return folder, said, trained(folder, tracker(folder, said))
 
 
-def test_training_is_the_same_to_the_bit(run: tuple, tmp_path: Path) -> None:
-    assert grpo.same(grpo.weights_of(run[2]), grpo.weights_of(trained(tmp_path, None)))
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_training_is_the_same_to_the_bit(run: tuple, tmp_path: Path, dropout: float) -> None:
+    """With dropout too: what is measured draws nothing from the random state that training draws from."""
+    followed = trained(tmp_path / "a", tracker(tmp_path, []), dropout) if dropout else run[2]
+    assert grpo.same(grpo.weights_of(followed), grpo.weights_of(trained(tmp_path / "b", None, dropout)))
 
 
 def test_snapshots_are_of_the_base_and_then_every_so_often(run: tuple) -> None:
@@ -94,14 +101,14 @@ def shares_copied(model: Any, ids: torch.Tensor, response: torch.Tensor) -> list
         maps = model(input_ids=ids, output_attentions=True).attentions
     model.set_attn_implementation("sdpa")
     row, own = ids[0].tolist(), response[0].bool().tolist()
-    needle = {place for place, token in enumerate(row) if not own[place] and token in ids[0][response[0] > 0].tolist()}
+    needle = set(ids[0][response[0] == 0].tolist()) & set(ids[0][response[0] > 0].tolist())
     found = []
     for layer in maps:
         shares = []
         for head in layer[0]:
             peaks = head.argmax(-1).tolist()
             writes = [place for place in range(len(row) - 1) if own[place + 1]]
-            hits = {peaks[place] for place in writes if row[peaks[place]] == row[place + 1]}
+            hits = {row[place + 1] for place in writes if row[peaks[place]] == row[place + 1] and not own[peaks[place]]}
             shares.append(len(hits & needle) / len(needle))
         found.append(shares)
     return found
@@ -111,7 +118,13 @@ def test_the_needle_of_a_text_is_what_its_response_writes_again() -> None:
     ids = torch.tensor([[0, 5, 6, 7, 5, 8, 6, 6], [9, 9, 3, 4, 2, 2, 0, 0]])
     mask = torch.tensor([[0, 1, 1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1, 0, 0]])
     response = torch.tensor([[0, 0, 0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 1, 1, 0, 0]]).bool()
-    assert repeated(ids, mask, response).nonzero().tolist() == [[0, 2]]
+    """Tokens 5, at places 1 and 4, 6 and 8: the response says 8, 6 and 6; the prompt has 6 at place 2 alone."""
+    assert repeated(ids, mask, response).tolist() == [[-1, -1, 2, -1, -1, -1, -1, -1], [-1] * 8]
+    response[0, 4] = True  # now it says 5 too, which place 1 has first
+    assert repeated(ids, mask, response)[0].tolist() == [-1, 1, 2, -1, -1, -1, -1, -1]
+    twice = torch.tensor([[5, 6, 5, 7, 5]])
+    own = torch.tensor([[0, 0, 0, 0, 1]]).bool()
+    assert repeated(twice, torch.ones_like(twice), own).tolist() == [[0, -1, 0, -1, -1]]
 
 
 def test_drift_is_nought_at_the_base_and_more_behind_it(run: tuple) -> None:
@@ -145,13 +158,13 @@ def test_sentences_are_those_of_the_response(tmp_path: Path) -> None:
 
     tokenizer, model = tiny.build_tokenizer(), tiny.build_model(0)
     prompt = tokenizer("Add. Now. ", add_special_tokens=False)["input_ids"]
-    said = "First 1 + 2 = 3. Then 3 - 4 = -1. No. So it is 1. We get 1. That is wrong. Hmm, no: 1. Wait. This gives 1."
+    said = "First 1 + 2 = 3. Then 3 - 4 = -1. No. So it is 1. We get 1. That is wrong. Hmm: 1. Wait. So 1. This is 1."
     completion = tokenizer(said, add_special_tokens=False)["input_ids"]
     one = tracker(tmp_path, [])
     one._layers, one._chosen = tuple(range(tiny.NUM_LAYERS)), (2,)
     found = one._scores([one._read(model, *one._batch([Text(prompt, completion)], model))])
     spans = [(len(prompt) + a, len(prompt) + b) for a, b in spans_of_ids(tokenizer, completion)]
-    assert len(spans) == 8  # "No." may be an abbreviation
+    assert len(spans) == 9  # "No." may be an abbreviation
     model.set_attn_implementation("eager")
     with torch.no_grad():
         maps = model(input_ids=torch.tensor([[*prompt, *completion]]), output_attentions=True).attentions
@@ -180,6 +193,7 @@ def test_a_later_stage_takes_up_the_probe_set_that_is_there(run: tuple, tmp_path
         (3, "probe"),
         (3, "rollouts"),
         (4, "probe"),
+        (4, "rollouts"),
     ]
     assert (tmp_path / "probe.json").read_bytes() == (run[0] / "probe.json").read_bytes()
 
@@ -263,3 +277,83 @@ def test_the_gaze_is_where_heads_look_in_the_first_text(run: tuple) -> None:
         torch.testing.assert_close(got, rows.amax(-1), atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(torch.tensor(gaze.tops[layer]), rows.amax(-1), atol=1e-5, rtol=1e-4)
     assert gaze.first <= len(text.prompt) and gaze.first + len(gaze.peaks[0][0]) == len(gaze.tokens)
+
+
+def test_the_spread_is_of_four_blocks_of_neighbours(run: tuple) -> None:
+    """Six texts: blocks of 1, 2, 1 and 2, measured one by one under the weights that training began with."""
+    probe, base = ProbeSet.load(run[0] / "probe.json"), tiny.build_model(0)
+    one = tracker(run[0], [])
+    one._layers = one._chosen = tuple(range(tiny.NUM_LAYERS))
+    draws = [probe.texts[low:high] for low, high in ((0, 1), (1, 3), (3, 4), (4, 6))]
+    found = spread([one._scores([one._read(base, *one._batch(draw, base))]) for draw in draws])
+    for name in ("distance", "entropy", "sink"):
+        for layer, row in found[name].items():
+            assert probe.spread[name][layer] == pytest.approx(row, rel=1e-3)
+
+
+def test_no_more_rollouts_are_measured_than_asked_for(tmp_path: Path) -> None:
+    one = tracker(tmp_path, [], every=1)
+    one._layers = (0,)
+    ids = torch.arange(40).view(4, 10)
+    for _ in range(3):
+        one.saw_micro_batch(1, ids, torch.ones_like(ids), ids > 5, ids > 7)
+    kept = [tuple(part[0].shape) for part in one._rollouts.parts]
+    assert kept == [(4, 10), (2, 10)] and all(len(part[3]) == len(part[0]) for part in one._rollouts.parts)
+
+
+def test_kinds_are_of_the_shares_that_credit_has(tmp_path: Path) -> None:
+    """Of 24 heads a quarter is 6 and an eighth 3: the nearest are local, the farthest global."""
+    model = tiny.build_model(0)
+    one = tracker(tmp_path, [], local_share=0.25, global_share=0.125)
+    one._layers = one._chosen = tuple(range(tiny.NUM_LAYERS))
+    ids = torch.randint(10, 500, (2, 60), generator=torch.Generator().manual_seed(0))
+    found = one._scores([one._read(model, ids, torch.ones_like(ids), torch.ones_like(ids).bool())])
+    ranked = sorted((value, layer, head) for layer, row in found["distance"].items() for head, value in enumerate(row))
+    for kind, chosen in (("local", ranked[:6]), ("global", ranked[-3:])):
+        marked = {(layer, head) for layer, row in found[kind].items() for head, value in enumerate(row) if value}
+        assert marked == {(layer, head) for _, layer, head in chosen}
+
+
+def test_attention_that_turns_out_unreadable_is_said_and_training_goes_on(tmp_path: Path) -> None:
+    said, heard = [], []
+    one = HeadTracker(
+        TRACKING, stage="grpo", folder=tmp_path, tokenizer=tiny.build_tokenizer(), texts=None, saw=heard.append,
+        say=said.append,
+    )  # fmt: skip
+    one._layers = one._chosen = (0, 1)
+    model = tiny.build_model(0)
+    torch.nn.init.constant_(model.model.layers[1].self_attn.q_proj.weight, float("nan"))
+    ids = torch.randint(10, 500, (4, 30), generator=torch.Generator().manual_seed(0))
+    one.saw_generation(1, model, ids, torch.ones_like(ids), torch.ones_like(ids).bool())
+    assert not one.measures and heard == []
+    assert said == [
+        "heads are not followed any more: layer 1 gives attention that is no finite number: its weights are damaged"
+    ]
+
+
+def test_metrics_of_a_snapshot_by_hand() -> None:
+    """Sinks 0, 1 and 2 at the base; then 1, 2 and 3; then 2, 3 and 0: one of three in and out each time."""
+    followed = Turnover([], [])
+    for sinks in ((0, 1, 2), (1, 2, 3), (2, 3, 0)):
+        scores = {"sink": {0: [float(head in sinks) for head in range(4)]}, "drift": {0: [0.0, 1.0, 2.0, 3.0]}}
+        metrics = followed.saw_snapshot(scores)
+    assert {key: value for key, value in metrics.items() if "cohort" not in key} == {
+        "heads/turnover/share": 0.5,
+        "heads/appeared/count": 1.0,
+        "heads/stayed/count": 2.0,
+        "heads/vanished/count": 1.0,
+        "heads/emerged/count": 1.0,
+        "heads/retained/share": pytest.approx(2 / 3),
+        "heads/drift/mean": 1.5,
+        "heads/drifted/share": 0.25,
+    }
+
+
+def test_what_is_read_back_says_the_same_as_what_was_seen(run: tuple) -> None:
+    """A resumed run has its members from heads.jsonl, to the digit."""
+    snapshots = [snapshot for snapshot in run[1] if snapshot.source == "probe"]
+    rows = [json.loads(json.dumps({"stage": "grpo", **row})) for one in snapshots for row in snapshot_rows(one)]
+    for snapshot, (_, _, scores) in zip(snapshots, read_scores(rows), strict=True):
+        for name in set(scores) - {"drift"}:
+            for layer, row in snapshot.scores[name].items():
+                assert scores[name][layer] == pytest.approx(row, rel=0, abs=0, nan_ok=True)
