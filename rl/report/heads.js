@@ -77,7 +77,8 @@
       const values = [0, 0.5, 1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 200, 500, 1000, 2000, 5000, 10000]
         .filter((value) => place(value) >= low && place(value) <= high);
       const thinned = values.filter((_, index) => index % (Math.floor(values.length / 8) + 1) === 0);
-      Object.assign(ticks, { tickvals: thinned.map(place), ticktext: thinned.map(String) });
+      const shown = thinned.length > 2 ? thinned : [found[0], (found[0] + found[1]) / 2, found[1]];
+      Object.assign(ticks, { tickvals: shown.map(place), ticktext: shown.map(short) });
     }
     const unit = SCORES[name]?.[1] ?? "";
     const trace = {
@@ -103,9 +104,10 @@
     const trace = {
       type: "heatmap", x: numbers, y: data.layers, xgap: 1.5, ygap: 1.5, zmin: -0.5, zmax: edges - 0.5,
       z: grid.map((row) => row.map((kinds) => kinds.length ? KINDS.indexOf(kinds[0]) + 1 : 0)),
-      text: grid.map((row) => row.map((kinds) => kinds.join(", ") || "of no kind")),
-      customdata: grid.map((row) => row.map((kinds) => kinds.slice(1).join(", ") || "\u200b")),
-      texttemplate: few() ? "%{customdata}" : "", colorscale: scale, showscale: false, hovertemplate: "layer %{y}, head %{x}<br>%{text}<extra></extra>",
+      text: grid.map((row) => row.map((kinds) => kinds.slice(1).join(", ") || " ")),
+      hovertext: grid.map((row) => row.map((kinds) => kinds.join(", ") || "of no kind")),
+      texttemplate: few() ? "%{text}" : "", colorscale: scale, showscale: false,
+      hovertemplate: "layer %{y}, head %{x}<br>%{hovertext}<extra></extra>",
     };
     Rhythm.draw(by("kind-map"), { data: [trace], layout: axes() });
     for (const place of document.querySelectorAll("#kinds [data-kind]")) {

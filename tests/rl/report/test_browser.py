@@ -204,6 +204,25 @@ def test_slider_and_choices_move_the_maps_of_heads(browser: webdriver.Chrome, pa
     assert errors(browser) == []
 
 
+def test_a_large_model_is_drawn_over_all_its_snapshots(browser: webdriver.Chrome, tmp_path: Path) -> None:
+    """A map of 36 layers of 32 heads at 120 snapshots, on the scale of all of them."""
+    run = make_run(tmp_path / "large", samples=2)
+    rows = [
+        {"stage": "grpo", "step": step, "source": "probe", "score": "sink", "layer": layer, "values": [step / 120] * 32}
+        for step in range(120)
+        for layer in range(36)
+    ]
+    (run / "heads.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    visit(browser, write_report(run))
+    scroll_through(browser)
+    ends = browser.execute_script(
+        "const map = document.getElementById('score-map').data[0]; return [map.zmin, map.zmax]"
+    )
+    assert ends == pytest.approx([0, 119 / 120], abs=1e-3)
+    assert browser.find_element(By.CSS_SELECTOR, '[data-kind="sink"]').text == "1152"
+    assert errors(browser) == []
+
+
 def test_a_cell_opens_its_head(browser: webdriver.Chrome, page: Path) -> None:
     """Its history is the chosen score's at each snapshot, and its text says where it looks."""
     visit(browser, page)
