@@ -16,6 +16,7 @@ HEADS = (
     "reward, all steps",
     f"accuracy, last {LAST_STEPS}",
     f"length, last {LAST_STEPS}",
+    f"loss, last {LAST_STEPS}",
     "seconds a step",
 )
 INKS = ("$blue", "$orange", "$green", "$pink", "$ink")
@@ -34,6 +35,7 @@ def table_of(figures: Sequence[Figures]) -> tuple[list[str], list[list[str]]]:
             told(one.mean_reward),
             told(one.accuracy),
             told(one.length, 1),
+            told(one.loss),
             told(one.seconds, 2),
         ]
         for one in figures

@@ -33,11 +33,15 @@ def recorded(key: str) -> Read:
     return lambda _, __: key
 
 
+ACCURACY = Quantity(
+    "Accuracy",
+    "Mean of the part of the reward that says what is right.",
+    "share",
+    lambda run, stage: run.correct(stage),
+)
 QUANTITIES = (
     Quantity("Reward", "The total that is optimised.", "reward", recorded(REWARD)),
-    Quantity(
-        "Accuracy", "Mean of the part of the reward that says what is right.", "share", lambda run, s: run.correct(s)
-    ),
+    ACCURACY,
     Quantity("Length", "Mean tokens of a completion.", "tokens", recorded(LENGTH), 1),
     Quantity(
         "Turnover of heads", "Share of heads of a kind that only one of two snapshots has.", "share", recorded(TURNOVER)
@@ -48,7 +52,10 @@ LEARNING = Quantity("Loss", "The mean loss that the optimizer saw.", "loss", rec
 
 @dataclass(frozen=True)
 class Figures:
-    """Hold what an arm comes to in one stage; None where no run recorded it."""
+    """Hold what an arm comes to in one stage; None where no run recorded it.
+
+    The loss is told where there is no reward: what a policy is trained on with one has a mean of 0.
+    """
 
     arm: str
     runs: int
@@ -57,6 +64,7 @@ class Figures:
     mean_reward: Interval | None
     length: Interval | None
     accuracy: Interval | None
+    loss: Interval | None
     seconds: Interval | None
 
 
@@ -117,15 +125,16 @@ def _figures(arm: Arm, stage: str, seed: int) -> Figures:
         means = [mean for run in runs if (mean := _mean(run, stage, read, last)) is not None]
         return mean_of(means, range(len(means)), seed)
 
-    accuracy = QUANTITIES[1].read
+    reward = over_runs(recorded(REWARD), LAST_STEPS)
     return Figures(
         arm.name,
         len(runs),
         (min(counts), max(counts)),
-        over_runs(recorded(REWARD), LAST_STEPS),
+        reward,
         over_runs(recorded(REWARD), None),
         over_runs(recorded(LENGTH), LAST_STEPS),
-        over_runs(accuracy, LAST_STEPS),
+        over_runs(ACCURACY.read, LAST_STEPS),
+        over_runs(recorded(LOSS), LAST_STEPS) if reward is None else None,
         over_runs(recorded(SECONDS), None),
     )
 
