@@ -105,9 +105,9 @@ class Samples(Section):
 class Heads(Section):
     """How attention heads are followed, on texts that stay the same and on rollouts: heads.jsonl, see docs/heads.md."""
 
-    every: Annotated[int, Field(ge=0)] = 25
+    every: Annotated[int, Field(ge=0)] = 50
     """Steps between two measurements of every head; the last step is always measured. 0: never."""
-    sequences: Annotated[int, Field(ge=2)] = 16
+    sequences: Annotated[int, Field(ge=2)] = 12
     """Texts of the probe set, and rollouts of the step, that heads are measured on."""
 
 

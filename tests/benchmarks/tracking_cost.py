@@ -4,9 +4,9 @@
 
 `share` is the time that a run spent measuring heads, at the default interval, in all of its time, from its own
 metrics.jsonl, stage by stage. `ratio` is a pass that measures every head of every layer, on texts of `--tokens`, to the
-same pass without, interleaved, paired, medians. A measurement of 16 + 16 texts every 25 steps then comes to
-32 ratio / (25 R 3) of the passes of steps with R rollouts, forward and back, before any generation of tokens: `of
-steps` says it for R = 64. Prints tables, and last one line of JSON.
+same pass without, interleaved, paired, medians. A measurement of n + n texts every m steps then comes to
+2 n ratio / (m R 3) of the passes of steps with R rollouts, forward and back, before any generation of tokens: `of
+steps` says it for R = 64 and the default n and m. Prints tables, and last one line of JSON.
 """
 
 import argparse

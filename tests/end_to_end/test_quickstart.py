@@ -109,19 +109,18 @@ def test_heads_say_who_is_local_and_who_is_global(run: Path) -> None:
 
 
 def test_heads_are_followed_from_the_base_to_the_last_step(run: Path) -> None:
-    """On the probe set and on rollouts, every 25 steps and at the end of each stage; all of them have moved."""
+    """On the probe set and on rollouts, every 50 steps and at the end of each stage; all of them have moved."""
     rows = read_rows(run / "heads.jsonl")
-    sft, grpo = (stage.trainer.steps for stage in Recipe().stages)
-    due = {("sft", step) for step in range(0, sft + 1, 25)}
-    due |= {("grpo", step) for step in (*range(25, grpo + 1, 25), grpo)}
+    (sft, grpo), every = (stage.trainer.steps for stage in Recipe().stages), Recipe().telemetry.heads.every
+    due = {("sft", step) for step in (*range(0, sft + 1, every), sft)}
+    due |= {("grpo", step) for step in (*range(every, grpo + 1, every), grpo)}
     assert {(row["stage"], row["step"]) for row in rows if row["source"] == "probe"} == due
     credit = [row for row in rows if row["source"] == "rollouts" and row["score"] == "credit"]
-    assert {row["step"] for row in credit} == set(range(25, grpo + 1, 25))
+    assert {row["step"] for row in credit} == {step for stage, step in due if stage == "grpo"}
     assert all(0 < value < 1 for row in credit for value in row["values"])
     metrics = [row for row in read_rows(run / "metrics.jsonl") if row.get("heads/turnover/share") is not None]
     assert {(row["stage"], row["step"]) for row in metrics} == due - {("sft", 0)}
     assert metrics[-1]["heads/drifted/share"] > 0.5
-    assert -1 <= metrics[-1]["heads/turnover_reward/spearman"] <= 1
 
 
 def test_the_trained_policy_is_an_ordinary_model_folder(run: Path) -> None:
