@@ -37,7 +37,7 @@ from rl.attention import (
 from rl.emergence import Scores, drift, spread
 from rl.sentences import spans_of_ids
 from rl.telemetry.gaze import ROWS, Gaze
-from rl.telemetry.probe_set import DIGITS, PROBE, ProbeSet, Text, padded
+from rl.telemetry.probe_set import PROBE, ProbeSet, Text, padded, rounded
 
 DRAWS = 4  # parts of the probe set whose scores are told apart: the seeds that a head's spread is over
 
@@ -219,6 +219,7 @@ class HeadTracker(TrainerCallback):
         began = time.monotonic()
         readers = [self._read(model, *self._batch(draw, model)) for draw in draws]
         errors = spread([self._scores([reader]) for reader in readers])
+        errors = {name: {layer: rounded(row) for layer, row in rows.items()} for name, rows in errors.items()}
         base = self._scores(readers)
         self.probe = ProbeSet(self.stage, step, texts, base, errors)
         zero = {layer: [0.0] * len(row) for layer, row in base["distance"].items()}
@@ -273,15 +274,12 @@ class HeadTracker(TrainerCallback):
         return [(first + start, first + stop) for start, stop in spans_of_ids(self.tokenizer, ids[first:last].tolist())]
 
     def _scores(self, readers: Sequence[ScoreReader]) -> dict[str, dict[int, list[float]]]:
-        """Return what readers found by score and layer, and which heads are local and global by it.
-
-        Rounded as heads.jsonl has it, so that a run that reads it back says the same of it.
-        """
+        """Return what readers found by score and layer, rounded, and which heads are local and global by it."""
         found: dict[str, dict[int, list[float]]] = {}
         for layer, scores in scores_of(readers).items():
             for name, values in vars(scores).items():
                 if values is not None:
-                    found.setdefault(name, {})[layer] = [_rounded(value) for value in values.tolist()]
+                    found.setdefault(name, {})[layer] = rounded(values.tolist())
         near = {layer: found["distance"][layer] for layer in self._chosen}
         if near and all(math.isfinite(value) for row in near.values() for value in row):
             heads = select(near, self.tracking.local_share, self.tracking.global_share)
@@ -290,10 +288,6 @@ class HeadTracker(TrainerCallback):
                     layer: [float((layer, head) in chosen) for head in range(len(row))] for layer, row in near.items()
                 }
         return found
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.{DIGITS}g}")
 
 
 @contextmanager

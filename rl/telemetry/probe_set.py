@@ -75,9 +75,14 @@ def padded(
     return ids.to(device), mask.to(device), response.to(device)
 
 
+def rounded(values: Sequence[float]) -> list[float]:
+    """Return numbers with the digits that files have, so that a run that reads them back says the same of them."""
+    return [float(f"{value:.{DIGITS}g}") for value in values]
+
+
 def finite(values: Sequence[float]) -> list[float | None]:
     """Return numbers as JSON has them, with None for what is none."""
-    return [float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None for value in values]
+    return [value if math.isfinite(value) else None for value in rounded(values)]
 
 
 def _plain(scores: Scores) -> dict[str, dict[int, list[float | None]]]:

@@ -9,8 +9,7 @@ from rl import credit
 from rl.attention import Rhythm
 from rl.credit import Signals
 from rl.recipe import load
-from rl.report.rundata import WITHOUT_ATTENTION
-from rl.settings import RULES, build_alarms, credit_settings
+from rl.settings import build_alarms, credit_settings
 from rl.trainers import Alarm
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -41,13 +40,6 @@ def test_a_section_is_its_rule(kind: str) -> None:
     changed = credit_settings(load("quickstart", [f"credit.kind={kind}", *changes]).credit)
     assert changed is not None and torch.equal(changed.rule(SIGNALS).weights, rule(SIGNALS, **options).weights)
     assert not torch.equal(changed.rule(SIGNALS).weights, plain.rule(SIGNALS).weights)
-
-
-def test_the_report_knows_what_reads_no_attention() -> None:
-    kinds = ("uniform", "uniform_gain", "preplan", "anchor", "coupled", "random", "shuffled", "entropy")
-    settings = {kind: credit_settings(load("quickstart", [f"credit.kind={kind}"]).credit) for kind in kinds}
-    silent = {kind for kind, found in settings.items() if found is None or "attention" not in found.reads}
-    assert set(WITHOUT_ATTENTION) == silent and len(settings) == len(RULES) + 1
 
 
 def test_uniform_is_no_credit() -> None:
