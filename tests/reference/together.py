@@ -61,12 +61,11 @@ def told(group: Group) -> None:
 
 def main(how: str) -> None:
     group = join(find_place(), hours=0.1)
-    if how in ("agree", "fault"):
-        {"agree": agree, "fault": fault}[how](group)
-        group.leave()
-        return
-    if how == "told":
-        told(group)
+    if how in ("agree", "fault", "told"):
+        try:
+            {"agree": agree, "fault": fault, "told": told}[how](group)
+        finally:
+            group.leave()  # as every run does: an exit with open connections may abort
         return
     liveness = Liveness(group)
     liveness.on_loss = lost
