@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import wandb
 from wandb.proto import wandb_internal_pb2
 
 HEADER, BLOCK = 7, 1 << 15
@@ -28,6 +29,7 @@ def records(data: bytes) -> Iterator[bytes]:
 
 def history(folder: Path) -> list[dict[str, Any]]:
     """Return the rows of the one offline run below folder, in order."""
+    wandb.teardown()  # a run's end does not wait until its file is written; this does
     (path,) = folder.glob("wandb/offline-run-*/run-*.wandb")
     rows = []
     for data in records(path.read_bytes()):
