@@ -23,11 +23,11 @@ from transformers import (
 from transformers.integrations import deepspeed
 from transformers.utils.import_utils import is_flash_attn_2_available
 
-from rl import tiny
+from rl import small, tiny
 from rl.critic import Critic
 from rl.endings import first_line
 
-TINY = "tiny"
+EMBEDDED = {"tiny": tiny, "small": small}
 TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt")
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -39,7 +39,7 @@ class ModelError(ValueError):
 
 def check_source(name: str) -> None:
     """Raise ModelError where name is a local folder that holds no model; hub names are checked when they are loaded."""
-    if name == TINY:
+    if name in EMBEDDED:
         return
     try:
         folder = Path(name).expanduser()
@@ -47,7 +47,9 @@ def check_source(name: str) -> None:
         raise ModelError(f"model.name: {name}: {error}") from None
     if not folder.is_dir():
         if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1 or folder.exists():
-            raise ModelError(f"model.name: {name} is no folder; name a model folder, a hub model, or {TINY}")
+            raise ModelError(
+                f"model.name: {name} is no folder; name a model folder, a hub model, or {' or '.join(EMBEDDED)}"
+            )
         return
     if (folder / "adapter_config.json").is_file():
         raise ModelError(f"model.name: {name} holds a PEFT adapter alone; merge it into its base model first")
@@ -71,8 +73,8 @@ def check_attention(implementation: str) -> None:
 
 def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a model, with a padding token and a chat template."""
-    if name == TINY:
-        return tiny.build_tokenizer()
+    if name in EMBEDDED:
+        return EMBEDDED[name].build_tokenizer()
     if Path(name).is_dir() and not any((Path(name) / file).is_file() for file in TOKENIZERS):
         raise ModelError(f"model.name: {name} holds no tokenizer (such as {TOKENIZERS[0]}); copy the model's there")
     try:
@@ -123,8 +125,8 @@ class Shape:
 
 def read_shape(name: str, revision: str | None = None) -> Shape:
     """Read a model's shape from its config. Raises ModelError."""
-    if name == TINY:
-        return Shape(tiny.CONTEXT, tiny.NUM_LAYERS)
+    if name in EMBEDDED:
+        return Shape(EMBEDDED[name].CONTEXT, EMBEDDED[name].NUM_LAYERS)
     try:
         config = AutoConfig.from_pretrained(name, revision=revision).get_text_config()
     except (OSError, ValueError, KeyError) as error:
@@ -134,12 +136,12 @@ def read_shape(name: str, revision: str | None = None) -> Shape:
 
 
 def write_base(name: str, seed: int, folder: Path) -> str:
-    """Write the embedded model as an ordinary model folder and return its path; other models stay where they are."""
-    if name != TINY:
+    """Write an embedded model as an ordinary model folder and return its path; other models stay where they are."""
+    if name not in EMBEDDED:
         return name
     if not (folder / "config.json").is_file():
-        tiny.build_model(seed).save_pretrained(folder)
-        tiny.build_tokenizer().save_pretrained(folder)
+        EMBEDDED[name].build_model(seed).save_pretrained(folder)
+        EMBEDDED[name].build_tokenizer().save_pretrained(folder)
     return str(folder)
 
 
@@ -249,14 +251,15 @@ def add_lora(
 
 def build_skeleton(name: str, revision: str | None, attention: str, dtype: Dtype = "bfloat16") -> PreTrainedModel:
     """Return the model with random weights, to be traced: build it in a fake tensor mode, where it costs nothing."""
-    config = tiny.build_model(0).config if name == TINY else AutoConfig.from_pretrained(name, revision=revision)
+    embedded = EMBEDDED.get(name)
+    config = embedded.build_model(0).config if embedded else AutoConfig.from_pretrained(name, revision=revision)
     return AutoModelForCausalLM.from_config(config, attn_implementation=attention, dtype=getattr(torch, dtype))
 
 
 def check_lora(name: str, revision: str | None, **shape: Any) -> None:
     """Raise ModelError where the model has no modules for LoRA adapters of this shape; builds no weights."""
-    if name == TINY:
-        add_lora(tiny.build_model(0), **shape)
+    if name in EMBEDDED:
+        add_lora(EMBEDDED[name].build_model(0), **shape)
         return
     with torch.device("meta"):
         add_lora(AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(name, revision=revision)), **shape)

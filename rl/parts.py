@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from rewards import Rubric, find
 from rewards.echoes import Rule, Similarity
 from rewards.sentences import overlaps
-from rl import data, models, tiny
+from rl import data, models
 from rl.attention import ProbeError, check_probeable, probed_layers
 from rl.critic import Critic
 from rl.echo.embedding import Embedding
@@ -188,8 +188,8 @@ def build_critic(recipe: Recipe, trainer: Ppo, policy: nn.Module, base: str, sta
         return Critic(models.hidden_size(policy))
     if section.model == COPY:
         return models.own_critic(load_model(recipe, base, start))  # pyright: ignore
-    if section.model == models.TINY:
-        return models.own_critic(tiny.build_model(recipe.seed))
+    if section.model in models.EMBEDDED:
+        return models.own_critic(models.EMBEDDED[section.model].build_model(recipe.seed))
     return models.load_critic(section.model, section.revision, model.dtype, model.attention)
 
 

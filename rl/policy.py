@@ -70,10 +70,10 @@ class Policy:
         if not name:
             raise models.ModelError("MODEL is empty; name a run, a policy's folder, or ORG/MODEL")
         folder = str(last_policy(Path(name)) or name)
-        if "/" not in folder and folder != models.TINY and not Path(folder).is_dir():
+        if "/" not in folder and folder not in models.EMBEDDED and not Path(folder).is_dir():
             raise models.ModelError(f"{folder}: there is no such folder; name a run, a policy's folder, or ORG/MODEL")
-        if folder == models.TINY:
-            raise models.ModelError("tiny: is untrained; name the run or the folder of a policy trained from it")
+        if folder in models.EMBEDDED:
+            raise models.ModelError(f"{folder}: is untrained; name the run or the folder of a policy trained from it")
         use = read_use(Path(folder))
         try:
             if not (Path(folder) / "adapter_config.json").is_file():

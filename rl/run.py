@@ -106,7 +106,7 @@ def _prepare(
     check_installed(recipe)
     models.check_source(recipe.model.name)
     models.check_attention(recipe.model.attention)
-    if recipe.model.name == models.TINY:  # too small to share: on a busy machine threads would wait for each other
+    if recipe.model.name == "tiny":  # too small to share: on a busy machine threads would wait for each other
         torch.set_num_threads(1)
     with console.status("reading tasks and tokenizer"):  # some are generated slowly
         tokenizer = models.load_tokenizer(recipe.model.name, recipe.model.revision)

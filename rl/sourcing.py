@@ -30,8 +30,7 @@ def load_tasks(source: Data, seed: int, worked: bool) -> list[data.Task]:
                 source.size,
                 seed,
                 source.options,
-                traced=worked,
-                dialogue=source.traces == "dialogue",
+                telling=source.traces if worked else None,
                 limit=source.limit,
             )
         case Jsonl():

@@ -1,5 +1,7 @@
 """The embedded model: a byte-level BPE tokenizer and a small Qwen3 decoder, both built in code."""
 
+from typing import Any
+
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
@@ -47,25 +49,48 @@ CHAT_TEMPLATE = (
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """Train the byte-level BPE on CORPUS; the same ids come out every time, and any UTF-8 text round-trips.
+    """Train the byte-level BPE on CORPUS; the same ids come out every time, and any UTF-8 text round-trips."""
+    return train_tokenizer(CORPUS, SPLIT, VOCAB_SIZE)
+
+
+def build_model(seed: int) -> Qwen3ForCausalLM:
+    """Return a fresh Qwen3 of 6 layers and 333,184 parameters, initialised from seed.
+
+    The wide initialisation is what lets so small a model learn to copy within a few hundred steps.
+    """
+    return build_decoder(
+        build_tokenizer(),
+        seed,
+        hidden_size=64,
+        intermediate_size=192,
+        num_hidden_layers=NUM_LAYERS,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        initializer_range=0.1,
+    )
+
+
+def train_tokenizer(corpus: str, split: str, size: int) -> PreTrainedTokenizerFast:
+    """Train a byte-level BPE of at most `size` tokens on a corpus, which `split` cuts into what merges stay within.
 
     The tags are ordinary tokens, so that decoding without special tokens keeps them.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(SPLIT), "isolated"),
+            pre_tokenizers.Split(Regex(split), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCAB_SIZE - len(TAGS),
+        vocab_size=size - len(TAGS),
         special_tokens=[PAD, IM_START, IM_END],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(CORPUS.splitlines(keepends=True), trainer)
+    tokenizer.train_from_iterator(corpus.splitlines(keepends=True), trainer)
     tokenizer.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in TAGS])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -78,30 +103,20 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def build_model(seed: int) -> Qwen3ForCausalLM:
-    """Return a fresh Qwen3 of 6 layers and 333,184 parameters, initialised from seed.
-
-    The wide initialisation is what lets so small a model learn to copy within a few hundred steps.
-    """
-    tokenizer = build_tokenizer()
+def build_decoder(tokenizer: PreTrainedTokenizerFast, seed: int, **shape: Any) -> Qwen3ForCausalLM:
+    """Return a fresh Qwen3 of a shape (fields of Qwen3Config) for a tokenizer, initialised from seed."""
     pad, end = (tokenizer.convert_tokens_to_ids(token) for token in (PAD, IM_END))
     assert isinstance(pad, int) and isinstance(end, int)
     config = Qwen3Config(
         vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=192,
-        num_hidden_layers=NUM_LAYERS,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=16,
         max_position_embeddings=CONTEXT,
         tie_word_embeddings=True,
-        initializer_range=0.1,
         use_cache=True,
         pad_token_id=pad,
         bos_token_id=None,
         eos_token_id=end,
         dtype="float32",
+        **shape,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

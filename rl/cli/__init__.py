@@ -17,6 +17,7 @@ from rl.cli import (
     policies,
     recipes,
     sizes,
+    studies,
     training,
 )
 from rl.cli.app import app
@@ -34,6 +35,7 @@ COMMANDS = (
     policies.generate,
     policies.report,
     comparisons.compare,
+    studies.study,
     heads.heads,
     cluster.launch,
     cluster.status,

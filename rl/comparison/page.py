@@ -68,15 +68,15 @@ def markdown(stages: Sequence[str], arms: Sequence[Arm]) -> str:
     """Return the tables as Markdown."""
     parts = ["# Comparison", "Brackets are 95 % intervals over runs (bootstrap); one run has none."]
     for stage in stages:
-        parts += [f"## {_plain(stage)}", _markdown_table(*table_of(figures_of(arms, stage)))]
+        parts += [f"## {_plain(stage)}", markdown_table(*table_of(figures_of(arms, stage)))]
     if settings := settings_rows(arms):
-        parts += ["## Settings", _markdown_table(("setting", *(arm.name for arm in arms)), settings)]
-    parts += ["## Runs", _markdown_table(("run", "arm", "seed", "folder"), runs_rows(arms))]
+        parts += ["## Settings", markdown_table(("setting", *(arm.name for arm in arms)), settings)]
+    parts += ["## Runs", markdown_table(("run", "arm", "seed", "folder"), runs_rows(arms))]
     return "\n\n".join(parts) + "\n"
 
 
-def render(stages: Sequence[str], arms: Sequence[Arm]) -> str:
-    """Return the page as text."""
+def render(stages: Sequence[str], arms: Sequence[Arm], title: str = "Comparison", first: Sequence[Section] = ()) -> str:
+    """Return the page as text, with sections of the caller's before those of the stages."""
     facts = [("Arms", str(len(arms))), ("Runs", str(sum(len(arm.runs) for arm in arms)))]
     sections = [_stage_section(stage, arms, place) for place, stage in enumerate(stages)]
     settings = settings_rows(arms)
@@ -85,7 +85,7 @@ def render(stages: Sequence[str], arms: Sequence[Arm]) -> str:
         sections.append(Section("settings", "Settings", note, ("setting", *(arm.name for arm in arms)), settings))
     heads = ("run", "arm", "seed", "folder")
     sections.append(Section("runs", "Runs", "What was laid over each other.", heads, runs_rows(arms)))
-    return render_sheet("Comparison", facts, sections)
+    return render_sheet(title, facts, [*first, *sections])
 
 
 def _stage_section(stage: str, arms: Sequence[Arm], place: int) -> Section:
@@ -145,7 +145,8 @@ def _plain(text: str) -> str:
     return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
 
 
-def _markdown_table(heads: Sequence[str], rows: Table) -> str:
+def markdown_table(heads: Sequence[str], rows: Table) -> str:
+    """Return a table in Markdown: the first column to the left, the others to the right."""
     marks = ["---", *["---:"] * (len(heads) - 1)]
     lines = [[_plain(head) for head in heads], marks, *([_plain(cell) for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -122,7 +122,7 @@ def _figures(arm: Arm, stage: str, seed: int) -> Figures:
     counts = [len(run.stages[stage]) for run in runs]
 
     def over_runs(read: Read, last: int | None) -> Interval | None:
-        means = [mean for run in runs if (mean := _mean(run, stage, read, last)) is not None]
+        means = [mean for run in runs if (mean := mean_of_run(run, stage, read, last)) is not None]
         return mean_of(means, range(len(means)), seed)
 
     reward = over_runs(recorded(REWARD), LAST_STEPS)
@@ -139,7 +139,7 @@ def _figures(arm: Arm, stage: str, seed: int) -> Figures:
     )
 
 
-def _mean(run: Run, stage: str, read: Read, last: int | None) -> float | None:
+def mean_of_run(run: Run, stage: str, read: Read, last: int | None) -> float | None:
     """Return the mean of a run's last steps that recorded a metric, or of all."""
     key = read(run, stage)
     seen = [value for value in column(run.stages[stage], key) if value is not None] if key else []

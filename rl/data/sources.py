@@ -11,7 +11,7 @@ from typing import Any
 
 from rewards.parse import after_marker
 from rl.data.task import DataError, Task
-from rl.data.traces import DIALOGUES, TRACES
+from rl.data.traces import TRACES
 from rl.recipe.checks import FACTS
 from rl.recipe.faults import suggestion
 
@@ -33,16 +33,14 @@ def from_reasoning_gym(
     seed: int,
     options: Mapping[str, Any],
     *,
-    traced: bool = False,
-    dialogue: bool = False,
+    telling: str | None = None,
     limit: int | None = None,
 ) -> list[Task]:
     """Generate the first `limit` of size tasks, each from its own seed.
 
-    `traced` adds a worked completion to each, which only tasks in TRACES have, for some as a curriculum; told as a
-    `dialogue` where that is asked for, and in DIALOGUES.
+    `telling` adds a worked completion to each, for some as a curriculum, of those that TRACES has.
 
-    Raises DataError for an unknown data set or option.
+    Raises DataError for an unknown data set or option, and for a task that cannot be told so.
     """
     import reasoning_gym
     from reasoning_gym.factory import DATASETS
@@ -58,14 +56,17 @@ def from_reasoning_gym(
             f"data.options: reasoning-gym's {name} refuses {dict(options)}: {error}; options: {known}"
         ) from None
     rng = random.Random(seed)
-    writer = (DIALOGUES if dialogue else TRACES)[name] if traced else None
+    writer = TRACES[telling][name] if telling else None
     tasks = []
     for index, row in enumerate(itertools.islice(rows, limit)):
         question, answer = row["question"], row["answer"]
         if answer is None:
             raise DataError(f"data.task: {name} has tasks without one right answer, which no reward here can judge")
         metadata = row["metadata"]
-        trace = writer(question, answer, metadata, rng, index / size) if writer else None
+        try:
+            trace = writer(question, answer, metadata, rng, index / size) if writer else None
+        except ValueError as error:
+            raise DataError(f"data.traces: {name}[{index}]: {error}") from None
         facts = {fact: metadata[fact] for fact in sorted(FACTS.get(name, ()))}
         tasks.append(Task(f"{name}[{index}]", question, str(answer), trace, facts=facts))
     return tasks

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from rl.data.countdown_traces import write_countdown
+from rl.data.search_traces import write_search
 
 ECHOES = (
     "The problem asks for {}. ",
@@ -144,5 +145,8 @@ def write_chain_sum(
 
 # From a task's question, answer and metadata, a source of chance and the task's place in the curriculum, to a text.
 Writer = Callable[[str, str, Mapping[str, Any], random.Random, float], str]
-TRACES: dict[str, Writer] = {"chain_sum": write_chain_sum, "countdown": partial(write_countdown, telling="monologue")}
-DIALOGUES: dict[str, Writer] = {"countdown": partial(write_countdown, telling="dialogue")}
+TRACES: dict[str, dict[str, Writer]] = {
+    "monologue": {"chain_sum": write_chain_sum, "countdown": partial(write_countdown, telling="monologue")},
+    "dialogue": {"countdown": partial(write_countdown, telling="dialogue")},
+    "search": {"countdown": write_search},
+}

@@ -164,22 +164,22 @@ def _unwritable(folder: Path, error: OSError) -> LaunchError:
     return LaunchError(f"{folder}: cannot write a run there: {error.strerror}; give --run-dir another folder")
 
 
-def read_seeds(text: str) -> list[int]:
-    """Return the seeds that a text such as 0-2,7 names. Raises LaunchError."""
+def read_seeds(text: str, option: str = "--array") -> list[int]:
+    """Return the seeds that a text such as 0-2,7, given as an option, names. Raises LaunchError."""
     seeds: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise LaunchError(f"--array {text!r}: should name seeds such as 0-2 or 0,1,7")
+            raise LaunchError(f"{option} {text!r}: should name seeds such as 0-2 or 0,1,7")
         if max(len(first), len(last)) > len(str(MOST_SEED)) or int(last or first) > MOST_SEED:
-            raise LaunchError(f"--array {text!r}: seeds are below {MOST_SEED + 1}")
+            raise LaunchError(f"{option} {text!r}: seeds are below {MOST_SEED + 1}")
         if int(last or first) < int(first):
-            raise LaunchError(f"--array {text!r}: {part.strip()} names none; write the lower seed first")
+            raise LaunchError(f"{option} {text!r}: {part.strip()} names none; write the lower seed first")
         seeds += range(int(first), min(int(last or first), int(first) + MOST_SEEDS) + 1)
     if len(seeds) > MOST_SEEDS:
-        raise LaunchError(f"--array {text!r}: should name at most {MOST_SEEDS} seeds")
+        raise LaunchError(f"{option} {text!r}: should name at most {MOST_SEEDS} seeds")
     if len(set(seeds)) < len(seeds):
-        raise LaunchError(f"--array {text!r}: names a seed twice")
+        raise LaunchError(f"{option} {text!r}: names a seed twice")
     return seeds
 
 

@@ -20,7 +20,7 @@ from rl.recipe.trainer_sections import Online, Ppo, Sft
 
 # reasoning-gym tasks for which rl.data.traces can write worked completions.
 TRACED_TASKS = ("chain_sum", "countdown")
-DIALOGUE_TASKS = ("countdown",)
+TOLD_TASKS = ("countdown",)  # that can be told otherwise than as a monologue
 # Facts of generated tasks that rewards are told.
 FACTS = {"countdown": frozenset({"numbers", "target"})}
 
@@ -277,7 +277,7 @@ def _packing_faults(trainer: Sft, attention: str, place: Place) -> Iterator[Faul
 
 def _telling_faults(data: Data, place: Place) -> Iterator[Fault]:
     """Yield that data which no sft stage learns from need not say how completions are told."""
-    if isinstance(data, ReasoningGym) and data.traces == "dialogue":
+    if isinstance(data, ReasoningGym) and data.traces != "monologue":
         yield [*place, "traces"], "is of the worked completions of an sft stage; leave it out"
 
 
@@ -289,8 +289,11 @@ def _completion_faults(data: Data, place: Place) -> Iterator[Fault]:
             f"an sft stage needs worked completions, which rhythm writes for {traced} alone, not {data.task}; "
             "give the stage `data` with a `completion` column",
         )
-    elif isinstance(data, ReasoningGym) and data.traces == "dialogue" and data.task not in DIALOGUE_TASKS:
-        yield [*place, "traces"], f"rhythm writes dialogues for {', '.join(DIALOGUE_TASKS)} alone, not {data.task}"
+    elif isinstance(data, ReasoningGym) and data.traces != "monologue" and data.task not in TOLD_TASKS:
+        yield (
+            [*place, "traces"],
+            f"is {data.traces}, which rhythm writes for {', '.join(TOLD_TASKS)} alone, not {data.task}",
+        )
     if isinstance(data, Benchmark):
         yield [*place, "kind"], f"{data.kind} has no worked completions; an sft stage needs other data"
     if isinstance(data, Columns) and data.completion is None:

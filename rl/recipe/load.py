@@ -25,8 +25,7 @@ def shipped(folder: str) -> Path:
 
 def shipped_names() -> list[str]:
     """List the recipes that can be named without a path."""
-    folder = shipped("recipes")
-    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+    return sorted(path.stem for path in shipped("recipes").glob("*.yaml"))
 
 
 def load(name: str, overrides: Sequence[str] = (), overlays: Sequence[str] = ()) -> Recipe:
@@ -35,7 +34,22 @@ def load(name: str, overrides: Sequence[str] = (), overlays: Sequence[str] = ())
     Overlays are files that change recipes of any sort: stages that they name and the recipe does not have are passed
     over. `key=value` overrides come last. Raises RecipeError with all faults at once.
     """
-    layers = _read_chain(_find(name, None), [])
+    return _load(_read_chain(_find(name, None), []), name, overrides, overlays)
+
+
+def load_over(name: str, changes: Tree, source: str, folder: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Load the recipe called name, a path from folder on or a shipped recipe's name, with changes laid over it.
+
+    As a recipe with that `base` would be loaded; `source` is what faults call the changes. Raises RecipeError.
+    """
+    try:
+        layers = _read_chain(_find(name, folder), [])
+    except RecipeError as error:
+        raise RecipeError([Fault(source, "recipe", str(fault)) for fault in error.faults]) from None
+    return _load([*layers, (source, changes)], name, overrides)
+
+
+def _load(layers: list[tuple[str, Tree]], name: str, overrides: Sequence[str], overlays: Sequence[str] = ()) -> Recipe:
     if not any("stages" in layer for _, layer in layers):
         layers.insert(0, ("the default recipe", {"stages": dump(Recipe())["stages"]}))
     tree: Tree = {}
@@ -90,7 +104,7 @@ def _shipped_hint(name: str) -> str:
 def _read_chain(path: Path, children: list[Path]) -> list[tuple[str, Tree]]:
     if path.resolve() in children:
         raise RecipeError([Fault(str(path), "base", "recipes are each other's base; break the circle")])
-    tree = _read(path)
+    tree = read_tree(path)
     base = tree.pop("base", None)
     if base is None:
         return [(str(path), tree)]
@@ -104,7 +118,7 @@ def _read_chain(path: Path, children: list[Path]) -> list[tuple[str, Tree]]:
 
 
 def _read_overlay(path: str) -> Tree:
-    tree = _read(Path(path))
+    tree = read_tree(Path(path))
     if "base" in tree:
         raise RecipeError([Fault(path, "base", "has no place in an overlay; name the recipe it is laid over first")])
     return tree
@@ -122,7 +136,8 @@ def _only_stages_of(recipe: Tree, overlay: Tree, path: str) -> Tree:
     return {**overlay, "stages": common}
 
 
-def _read(path: Path) -> Tree:
+def read_tree(path: Path) -> Tree:
+    """Return what a YAML file holds: keys and values. Raises RecipeError."""
     try:
         tree = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:

@@ -30,7 +30,7 @@ class Model(Section):
     """The policy that is trained."""
 
     name: Annotated[str, Field(min_length=1)] = "tiny"
-    """`tiny` (the embedded model), a local folder, or a hub name such as Qwen/Qwen3-0.6B."""
+    """`tiny` or `small` (the embedded models), a local folder, or a hub name such as Qwen/Qwen3-0.6B."""
     revision: str | None = None
     """Branch, tag or commit of a hub model."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"

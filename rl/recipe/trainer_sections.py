@@ -142,8 +142,8 @@ class Critic(Section):
 
     model: Annotated[str, Field(min_length=1)] | None = None
     """By default (null) a linear head on the policy's own trunk. `policy`: a network of its own, which starts as a copy
-    of the stage's first policy; a model folder, a hub name or `tiny`: one that starts as that. Such a network is
-    trained in full, also beside adapters, and needs memory like a second policy."""
+    of the stage's first policy; a model folder, a hub name, `tiny` or `small`: one that starts as that. Such a network
+    is trained in full, also beside adapters, and needs memory like a second policy."""
     revision: str | None = None
     """Branch, tag or commit of a hub model."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-5

@@ -16,7 +16,7 @@ STEP = re.compile(r"(-?[\d/]+) ([-+*/]) (-?[\d/]+) = (-?[\d/]+)")
 
 
 def texts(dialogue: bool, count: int = 150) -> list[Sample]:
-    tasks = from_reasoning_gym("countdown", count, 3, OPTIONS, traced=True, dialogue=dialogue)
+    tasks = from_reasoning_gym("countdown", count, 3, OPTIONS, telling="dialogue" if dialogue else "monologue")
     return [
         Sample(question=t.question, answer=t.answer, completion=t.completion or "", truncated=False, facts=t.facts)
         for t in tasks

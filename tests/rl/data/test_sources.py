@@ -18,9 +18,9 @@ OPTIONS = {"min_terms": 2, "max_terms": 4, "min_digits": 1, "max_digits": 2}
 
 
 def test_reasoning_gym_tasks_repeat_by_seed() -> None:
-    tasks = from_reasoning_gym("chain_sum", 20, 3, OPTIONS, traced=True)
-    assert tasks == from_reasoning_gym("chain_sum", 20, 3, OPTIONS, traced=True)
-    assert tasks != from_reasoning_gym("chain_sum", 20, 4, OPTIONS, traced=True)
+    tasks = from_reasoning_gym("chain_sum", 20, 3, OPTIONS, telling="monologue")
+    assert tasks == from_reasoning_gym("chain_sum", 20, 3, OPTIONS, telling="monologue")
+    assert tasks != from_reasoning_gym("chain_sum", 20, 4, OPTIONS, telling="monologue")
     assert all(task.completion for task in tasks)
 
 

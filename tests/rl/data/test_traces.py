@@ -10,10 +10,10 @@ from rewards.answer import Answer
 from rewards.format import Format
 from rl.data.sources import from_reasoning_gym
 from rl.data.traces import FIRST_PART, TRACES
-from rl.recipe.checks import TRACED_TASKS
+from rl.recipe.checks import TOLD_TASKS, TRACED_TASKS
 
 OPTIONS = {"min_terms": 3, "max_terms": 4, "min_digits": 1, "max_digits": 1}
-TASKS = from_reasoning_gym("chain_sum", 2000, 0, OPTIONS, traced=True)
+TASKS = from_reasoning_gym("chain_sum", 2000, 0, OPTIONS, telling="monologue")
 EARLY, LATE = TASKS[: int(FIRST_PART * 2000)], TASKS[int(FIRST_PART * 2000) :]
 
 
@@ -51,9 +51,10 @@ def test_traces_are_varied() -> None:
 
 
 def test_checks_know_which_tasks_have_traces() -> None:
-    assert set(TRACED_TASKS) == set(TRACES)
+    assert set(TRACED_TASKS) == set(TRACES["monologue"])
+    assert {task for told in (TRACES["dialogue"], TRACES["search"]) for task in told} == set(TOLD_TASKS)
 
 
 def test_a_task_of_another_kind_is_refused() -> None:
     with pytest.raises(ValueError, match="no chain sum"):
-        TRACES["chain_sum"]("What is 1 + 2?", "4", {"expression": "1 + 2"}, None, 0.0)
+        TRACES["monologue"]["chain_sum"]("What is 1 + 2?", "4", {"expression": "1 + 2"}, None, 0.0)

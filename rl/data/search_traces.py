@@ -1,0 +1,88 @@
+"""Worked completions for Countdown: a search through the ways to put three numbers together, to its end or given up.
+
+The stream of a search, with its dead ends, is what such a model is taught with (stream of search, arXiv 2404.03683);
+the words, and when it is given up, are [ours].
+"""
+
+import itertools
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+MOST = 99  # no result above is looked at: the policy knows two digits
+FIRST_PART = 0.6  # of the curriculum: searches that go to their end alone
+PATIENCE = (0.55, 0.45)  # the chance that a search is given up at some time, behind FIRST_PART; and before each try
+OPERATIONS: Mapping[str, Callable[[int, int], int | None]] = {
+    "+": lambda a, b: a + b,
+    "-": lambda a, b: a - b if a > b else None,
+    "*": lambda a, b: a * b if min(a, b) > 1 else None,
+    "/": lambda a, b: a // b if b > 1 and a % b == 0 else None,
+}
+
+
+@dataclass(frozen=True)
+class _Step:
+    """Hold two numbers put together: how, what comes of it, and that as an expression of the task's numbers."""
+
+    left: int
+    sign: str
+    right: int
+    value: int
+
+    def __str__(self) -> str:
+        return f"{self.left} {self.sign} {self.right} = {self.value}"
+
+
+def write_search(question: str, answer: str, metadata: Mapping[str, Any], rng: random.Random, progress: float) -> str:
+    """Return an assistant text for a Countdown task of three numbers: a think block that searches, an answer block.
+
+    `progress` (0..1) is the task's place in the curriculum. Raises ValueError for a task of another size.
+    """
+    numbers, target = list(metadata["numbers"]), int(metadata["target"])
+    if len(numbers) != 3:
+        raise ValueError(
+            f"a search is of three numbers, not of {len(numbers)}; set data.options min_ and max_numbers: 3"
+        )
+    gives_up = progress >= FIRST_PART and rng.random() < PATIENCE[0]
+    said, found = [f"We have {', '.join(map(str, numbers))} and need {target}. "], None
+    for first, rest in _firsts(numbers, rng):
+        if gives_up and rng.random() < PATIENCE[1]:
+            break
+        steps = list(_steps(first.value, rest))
+        hit = next((step for step in steps if step.value == target), None)
+        tried = steps[: steps.index(hit) + 1] if hit else steps
+        said.append(f"Try {first} with {rest}: {', '.join(map(str, tried))}, {'yes' if hit else 'no'}. ")
+        if hit:
+            found = _expression(first, hit, rest)
+            break
+    if found is None:
+        found = " + ".join(map(str, numbers))
+        said.append("I give up. ")
+    return f"<think>{''.join(said)}So it is {found}.</think><answer>{found}</answer>"
+
+
+def _firsts(numbers: Sequence[int], rng: random.Random) -> Iterator[tuple[_Step, int]]:
+    """Yield every first step, pair by pair in an order of chance, with the number that is left."""
+    pairs = list(itertools.combinations(range(len(numbers)), 2))
+    rng.shuffle(pairs)
+    for a, b in pairs:
+        (rest,) = {0, 1, 2} - {a, b}
+        for step in _steps(numbers[a], numbers[b]):
+            yield step, numbers[rest]
+
+
+def _steps(one: int, other: int) -> Iterator[_Step]:
+    """Yield what two numbers can be put together to, the larger first."""
+    left, right = max(one, other), min(one, other)
+    for sign, work in OPERATIONS.items():
+        value = work(left, right)
+        if value is not None and value <= MOST:
+            yield _Step(left, sign, right, value)
+
+
+def _expression(first: _Step, last: _Step, rest: int) -> str:
+    inner = f"({first.left} {first.sign} {first.right})"
+    if last.left == first.value:
+        return f"{inner} {last.sign} {rest}"
+    return f"{rest} {last.sign} {inner}"

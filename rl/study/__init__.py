@@ -1,0 +1,1 @@
+"""Arms times seeds: what a method is worth against its controls."""

@@ -1,0 +1,137 @@
+"""Make a study's runs: several at a time, each a process of its own, from where an earlier attempt left them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rl.recipe import dump
+from rl.study.plan import PlannedRun, StudyError
+from rl.telemetry.jsonl import read_rows
+from rl.telemetry.record import RunDirectory, check_taken_up, has_finished, read_recipe
+
+POLL_SECONDS = 0.5
+LOG = "study.log"
+
+
+@dataclass
+class Attempt:
+    """Hold a run that is being made, and how many of its steps are done."""
+
+    run: PlannedRun
+    process: subprocess.Popen[bytes]
+    steps: int = 0
+    size: int = -1
+
+    def count(self) -> int:
+        """Return how many steps the run has recorded."""
+        path = self.run.path / "metrics.jsonl"
+        size = path.stat().st_size if path.is_file() else 0
+        if size != self.size:
+            self.size, self.steps = size, steps_of(self.run.path)
+        return self.steps
+
+
+class Stopped(Exception):  # noqa: N818 - no error: the user, or the time that was given, asked for it
+    """Say why a study was stopped before its end; its runs have saved what they have."""
+
+
+def prepare(runs: Sequence[PlannedRun]) -> None:
+    """Make the folders of runs that are not there. Raises StudyError where one has another recipe, and RunError."""
+    for run in runs:
+        if not (run.path / "recipe.json").is_file():
+            RunDirectory.prepare(run.path, dump(run.recipe))
+            continue
+        if read_recipe(run.path) != dump(run.recipe):
+            raise StudyError(
+                f"{run.path}: was made by other settings than the study has now; give --run-dir another folder, or "
+                "take that run's away"
+            )
+        check_taken_up(run.path)
+
+
+def conduct(
+    runs: Sequence[PlannedRun],
+    jobs: int,
+    deadline: float | None,
+    begun: Callable[[PlannedRun], None],
+    seen: Callable[[Sequence[Attempt]], None],
+    ended: Callable[[PlannedRun, int], None],
+) -> list[PlannedRun]:
+    """Make runs in their order, `jobs` at a time, until the monotonic clock is at `deadline`; return those that failed.
+
+    Raises Stopped where time is up or a signal asks for it, once what is being made has saved itself.
+    """
+    waiting = [run for run in runs if not has_finished(run.path)]
+    going: list[Attempt] = []
+    failed = []
+    with _signals() as asked:
+        try:
+            while (waiting or going) and not asked and (deadline is None or time.monotonic() < deadline):
+                while waiting and len(going) < jobs:
+                    going.append(_start(waiting.pop(0), jobs))
+                    begun(going[-1].run)
+                _wait(going)
+                seen(going)
+                for attempt in [one for one in going if one.process.poll() is not None]:
+                    going.remove(attempt)
+                    code = attempt.process.returncode
+                    if code or not has_finished(attempt.run.path):
+                        failed.append(attempt.run)
+                    ended(attempt.run, code)
+        finally:
+            for attempt in going:
+                attempt.process.send_signal(signal.SIGUSR1)  # heard also while a run still loads
+            for attempt in going:
+                attempt.process.wait()
+    if going or waiting:
+        raise Stopped(signal.Signals(asked[0]).name if asked else "the time that --minutes gives is over")
+    return failed
+
+
+def steps_of(path: Path) -> int:
+    """Return how many steps a run has recorded."""
+    return len(read_rows(path / "metrics.jsonl"))
+
+
+def _start(run: PlannedRun, jobs: int) -> Attempt:
+    """Start a run, in a session of its own so that a Ctrl-C reaches it once: through us."""
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
+    (run.path / "logs").mkdir(exist_ok=True)
+    with (run.path / "logs" / LOG).open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "rl", "train", "--resume", "--run-dir", str(run.path)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
+    return Attempt(run, process)
+
+
+def _wait(going: Sequence[Attempt]) -> None:
+    """Wait until something may have happened."""
+    try:
+        going[0].process.wait(POLL_SECONDS)
+    except subprocess.TimeoutExpired:
+        return
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Note signals that ask for an end inside, in place of dying of them."""
+    asked: list[int] = []
+    wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, lambda number, _: asked.append(number)) for number in wanted}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

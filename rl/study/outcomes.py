@@ -1,0 +1,130 @@
+"""What the arms of a study come to, and what each has over its controls, seed by seed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rl.comparison.arms import Arm, flat
+from rl.comparison.runs import Run, read_runs
+from rl.comparison.summary import ACCURACY, LENGTH, REWARD, Read, mean_of_run, recorded
+from rl.intervals import Interval
+from rl.recipe import dump
+from rl.significance import Paired, holm, paired, seeds_needed, t_interval
+from rl.study.plan import Plan
+from rl.telemetry.record import has_finished
+
+ENTROPY, WEIGHT, SELECTED = "policy/entropy/mean", "credit/weight/mean", "credit/selected/share"
+FINAL, WHOLE = "final", "mean"
+SEEN = (0.02, 0.05)  # differences of reward that a number of seeds is told for
+
+
+@dataclass(frozen=True)
+class ArmOutcome:
+    """Hold an arm's means over seeds, with t intervals: reward over the last steps and over all, and the rest."""
+
+    arm: str
+    seeds: Sequence[int]
+    final: Interval | None
+    mean: Interval | None
+    accuracy: Interval | None
+    length: Interval | None
+    entropy: Interval | None
+    weight: Interval | None
+    selected: Interval | None
+
+
+@dataclass(frozen=True)
+class Test:
+    """Hold what an arm has over a control in reward, over the last steps or over all; and p corrected for all tests.
+
+    `needed` are the seeds that a difference of SEEN would take.
+    """
+
+    outcome: str
+    arm: str
+    control: str
+    paired: Paired
+    corrected: float | None
+    needed: Mapping[float, int | None]
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """Hold what a study has come to so far: arms with their runs, their means, the tests, and what is missing."""
+
+    arms: Sequence[Arm]
+    means: Sequence[ArmOutcome]
+    tests: Sequence[Test]
+    missing: Sequence[str]
+
+
+def outcomes_of(plan: Plan) -> Outcomes | None:
+    """Return what the finished runs of a study come to; None where no run has finished. Raises ComparisonError."""
+    done = {
+        (run.arm, run.seed): found
+        for run in plan.runs
+        if (run.path / "recipe.json").is_file() and has_finished(run.path)
+        for found in read_runs([run.path])
+    }
+    if not done:
+        return None
+    names = [name for name in plan.study.arms if any(arm == name for arm, _ in done)]
+    by_arm = {name: {seed: done[name, seed] for seed in plan.study.seeds if (name, seed) in done} for name in names}
+    recipes = {run.arm: run.recipe for run in reversed(plan.runs)}
+    arms = [Arm(name, list(by_arm[name].values()), flat(dump(recipes[name]))) for name in names]
+    missing = [run.path.name for run in plan.runs if (run.arm, run.seed) not in done]
+    means = [_outcome(name, by_arm[name], plan) for name in names]
+    return Outcomes(arms, means, _tests(by_arm, plan), missing)
+
+
+def _outcome(name: str, runs: Mapping[int, Run], plan: Plan) -> ArmOutcome:
+    def over_seeds(read: Read, last: int | None) -> Interval | None:
+        return t_interval(list(_values(runs, plan, read, last).values()))
+
+    last = plan.study.last
+    return ArmOutcome(
+        name,
+        list(runs),
+        over_seeds(recorded(REWARD), last),
+        over_seeds(recorded(REWARD), None),
+        over_seeds(ACCURACY.read, last),
+        over_seeds(recorded(LENGTH), last),
+        over_seeds(recorded(ENTROPY), last),
+        over_seeds(recorded(WEIGHT), None),
+        over_seeds(recorded(SELECTED), None),
+    )
+
+
+def _tests(by_arm: Mapping[str, Mapping[int, Run]], plan: Plan) -> list[Test]:
+    """Test every arm against every control, outcome by outcome: p values are corrected over all tests of an outcome."""
+    pairs = [
+        (arm, control)
+        for control in plan.study.against
+        for arm in by_arm
+        if control in by_arm and arm not in plan.study.against
+    ]
+    controls = [name for name in plan.study.against if name in by_arm]
+    pairs += [(arm, control) for place, control in enumerate(controls) for arm in controls[place + 1 :]]
+    found = []
+    for outcome, last in ((FINAL, plan.study.last), (WHOLE, None)):
+        values = {name: _values(runs, plan, recorded(REWARD), last) for name, runs in by_arm.items()}
+        told = []
+        for arm, control in pairs:
+            common = [seed for seed in values[arm] if seed in values[control]]
+            result = paired([values[arm][seed] for seed in common], [values[control][seed] for seed in common])
+            if result is not None:
+                told.append((arm, control, result))
+        corrected = holm([result.p for _, _, result in told])
+        for (arm, control, result), p in zip(told, corrected, strict=True):
+            found.append(Test(outcome, arm, control, result, p, _needed(result, len(told))))
+    return found
+
+
+def _needed(result: Paired, tests: int) -> dict[float, int | None]:
+    if result.deviation is None:
+        return {}
+    return {difference: seeds_needed(result.deviation, difference, tests) for difference in SEEN}
+
+
+def _values(runs: Mapping[int, Run], plan: Plan, read: Read, last: int | None) -> dict[int, float]:
+    """Return a mean of each seed's run; seeds whose runs did not record it are left out."""
+    return {seed: mean for seed, run in runs.items() if (mean := mean_of_run(run, plan.stage, read, last)) is not None}

@@ -1,0 +1,162 @@
+"""A study as a page and as Markdown: the table, the tests, what differs, and the runs laid over each other."""
+
+import json
+from collections.abc import Sequence
+
+from rl.comparison import page as comparison
+from rl.intervals import Interval
+from rl.report.curves import Figure, card, layout
+from rl.report.sheet import Section
+from rl.study.outcomes import FINAL, SEEN, Outcomes, Test
+from rl.study.plan import Plan
+from rl.study.weighed import most_weighed
+from rl.telemetry.jsonl import read_rows
+
+Rows = list[list[str]]
+
+
+def table_of(found: Outcomes, plan: Plan) -> tuple[list[str], Rows]:
+    """Return the heads and rows of the table of arms."""
+    heads = [
+        "arm",
+        "seeds",
+        f"reward, last {plan.study.last} steps",
+        "reward, all steps",
+        "accuracy",
+        "length",
+        "entropy",
+    ]
+    rows = []
+    for one in found.means:
+        shown = [comparison.told(value) for value in (one.final, one.mean, one.accuracy)]
+        name = f"{one.arm} (control)" if one.arm in plan.study.against else one.arm
+        rows.append([name, str(len(one.seeds)), *shown, comparison.told(one.length, 1), comparison.told(one.entropy)])
+    return heads, rows
+
+
+def tests_table(tests: Sequence[Test], plan: Plan) -> tuple[list[str], Rows]:
+    """Return the heads and rows of the table of paired tests."""
+    heads = ["arm against control", "reward", "pairs", "difference", "p", "p, corrected"]
+    heads += [f"seeds to see {difference:g}" for difference in SEEN]
+    rows = []
+    for one in tests:
+        which = f"last {plan.study.last} steps" if one.outcome == FINAL else "all steps"
+        found = one.paired
+        rows.append(
+            [
+                f"{one.arm} - {one.control}",
+                which,
+                str(found.difference.count),
+                comparison.told(found.difference),
+                _p(found.p),
+                _p(one.corrected),
+                *(_needed(one, difference) for difference in SEEN),
+            ]
+        )
+    return heads, rows
+
+
+def diagnostics_table(found: Outcomes) -> tuple[list[str], Rows]:
+    """Return the heads and rows of the table of what credit did: mean weight, share picked out, tokens weighed most."""
+    rows = []
+    for one, arm in zip(found.means, found.arms, strict=True):
+        kept = [row for run in arm.runs for row in read_rows(run.path / "samples.jsonl")]
+        told = ", ".join(f"{_shown(token.token)} {token.weight:.2f}" for token in most_weighed(kept))
+        rows.append([one.arm, comparison.told(one.weight), comparison.told(one.selected), told or "-"])
+    return ["arm", "mean weight", "share picked out", "tokens with the highest mean weight"], rows
+
+
+def markdown(found: Outcomes, plan: Plan) -> str:
+    """Return the whole as Markdown."""
+    parts = [f"# Study {plan.study.name}", _about(found, plan), comparison.markdown_table(*table_of(found, plan))]
+    if found.tests:
+        parts += ["## Differences, paired by seed", _TESTS, comparison.markdown_table(*tests_table(found.tests, plan))]
+    parts += ["## What credit did", comparison.markdown_table(*diagnostics_table(found))]
+    parts += ["## What the arms differ in", comparison.markdown_table(*_settings(found))]
+    return "\n\n".join(parts) + "\n"
+
+
+def render(found: Outcomes, plan: Plan) -> str:
+    """Return the page as text."""
+    cards = [one for one in [_forest(found.tests)] if one]
+    first = [Section("arms", "Arms", _about(found, plan), *table_of(found, plan))]
+    if found.tests:
+        first.append(Section("tests", "Differences, paired by seed", _TESTS, *tests_table(found.tests, plan), cards))
+    first.append(Section("credit", "What credit did", _CREDIT, *diagnostics_table(found)))
+    return comparison.render([plan.stage], found.arms, f"Study {plan.study.name}", first)
+
+
+_TESTS = (
+    "Runs of one seed have the same tasks, the same start and the same seed, and are a pair. Brackets are 95 % t "
+    "intervals of the mean difference; p is of the two-sided paired t test, corrected by Holm over the tests of one "
+    "outcome. The last columns say how many seeds would see such a difference with a power of 0.8 at that correction, "
+    "from the spread of the differences."
+)
+_CREDIT = "Means over all steps; tokens are of the rollouts that the runs kept, seen at least twenty times."
+
+
+def _about(found: Outcomes, plan: Plan) -> str:
+    recipe = plan.runs[0].recipe
+    stage = next(stage for stage in recipe.stages if stage.name == plan.stage)
+    missing = f" Not finished yet: {', '.join(found.missing)}." if found.missing else ""
+    return (
+        f"{plan.study.recipe}, stage {plan.stage}, {stage.trainer.steps} steps; seeds "
+        f"{', '.join(map(str, plan.study.seeds))}. Brackets are 95 % t intervals over seeds.{missing}"
+    )
+
+
+def _settings(found: Outcomes) -> tuple[list[str], Rows]:
+    return ["setting", *(arm.name for arm in found.arms)], comparison.settings_rows(found.arms)
+
+
+def _forest(tests: Sequence[Test]) -> Figure | None:
+    """Return a card of the differences over the last steps, with their intervals."""
+    shown = [one for one in tests if one.outcome == FINAL and one.paired.difference.low is not None][::-1]
+    if not shown:
+        return None
+    means = [one.paired.difference.mean for one in shown]
+    halves = [_half(one.paired.difference) for one in shown]
+    names = [f"{one.arm} - {one.control}" for one in shown]
+    trace = {
+        "type": "scatter",
+        "mode": "markers",
+        "x": means,
+        "y": names,
+        "error_x": {"type": "data", "array": halves, "color": "$blue", "thickness": 2},
+        "marker": {"color": "$blue", "size": 9},
+        "customdata": [comparison.told(one.paired.difference) for one in shown],
+        "hovertemplate": "%{y}: %{customdata}<extra></extra>",
+    }
+    shape = layout("", height=90 + 30 * len(shown), hovermode="closest", showlegend=False)
+    shape["xaxis"] = {
+        **shape["xaxis"],
+        "title": {"text": "difference of reward"},
+        "zeroline": True,
+        "zerolinecolor": "$muted",
+    }
+    shape["yaxis"] = {**shape["yaxis"], "nticks": len(shown), "type": "category"}
+    return card(
+        "Differences over the last steps",
+        "A bar that crosses 0 tells nothing.",
+        {"data": [trace], "layout": shape},
+        wide=True,
+    )
+
+
+def _half(value: Interval) -> float:
+    return 0.0 if value.high is None else value.high - value.mean
+
+
+def _needed(test: Test, difference: float) -> str:
+    if difference not in test.needed:
+        return "-"
+    count = test.needed[difference]
+    return "more than 10,000" if count is None else str(count)
+
+
+def _p(value: float | None) -> str:
+    return "-" if value is None else "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _shown(token: str) -> str:
+    return json.dumps(token, ensure_ascii=False)

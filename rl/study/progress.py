@@ -1,0 +1,82 @@
+"""What a person sees while a study is conducted: a bar of all steps and one a run on a terminal, lines elsewhere."""
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from rl.study.conduct import Attempt, steps_of
+from rl.study.plan import PlannedRun
+from rl.telemetry.progress import clock
+
+LINES_EVERY_SECONDS = 60.0
+
+
+class StudyProgress:
+    """Show how many steps of all runs are made, and how long the rest will take at the pace so far."""
+
+    def __init__(self, console: Console, runs: Sequence[PlannedRun]) -> None:
+        self.console = console
+        self._total = sum(_steps(run) for run in runs)
+        self._done = {run.path: steps_of(run.path) for run in runs}
+        self._first = sum(self._done.values())
+        self._begun = time.monotonic()
+        self._printed = self._begun
+        self._began: dict[PlannedRun, float] = {}
+        self._tasks: dict[PlannedRun, TaskID] = {}
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
+            self._bar = Progress(*columns, TimeElapsedColumn(), TextColumn("{task.fields[left]}"), console=self.console)
+            self._all = self._bar.add_task("[bold]all steps", total=self._total, completed=self._first, left="")
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def begun(self, run: PlannedRun) -> None:
+        """Say that a run is being made, or gone on with."""
+        self._began[run] = time.monotonic()
+        if self._bar is not None:
+            done = self._done[run.path]
+            self._tasks[run] = self._bar.add_task(run.path.name, total=_steps(run), completed=done, left="")
+        else:
+            self._say(f"{run.path.name}: {'goes on' if self._done[run.path] else 'begins'}")
+
+    def seen(self, going: Sequence[Attempt]) -> None:
+        """Show how far the runs are."""
+        for attempt in going:
+            self._done[attempt.run.path] = attempt.count()
+            if self._bar is not None:
+                self._bar.update(self._tasks[attempt.run], completed=attempt.steps)
+        if self._bar is not None:
+            self._bar.update(self._all, completed=sum(self._done.values()), left=self._left())
+        elif time.monotonic() - self._printed >= LINES_EVERY_SECONDS:
+            self._printed = time.monotonic()
+            self._say(f"{sum(self._done.values()):,} of {self._total:,} steps  {self._left()}")
+
+    def ended(self, run: PlannedRun, code: int) -> None:
+        """Say how a run has ended."""
+        if self._bar is not None and run in self._tasks:
+            self._bar.remove_task(self._tasks.pop(run))
+        took = clock(time.monotonic() - self._began[run])
+        self._say(f"{run.path.name}: {'done' if code == 0 else f'failed with {code}'} after {took}  {self._left()}")
+
+    def _left(self) -> str:
+        made = sum(self._done.values()) - self._first
+        left = self._total - sum(self._done.values())
+        return f"{clock((time.monotonic() - self._begun) / made * left)} left" if made and left else ""
+
+    def _say(self, text: str) -> None:
+        self.console.print(text.rstrip(), highlight=False, markup=False, soft_wrap=True)
+
+
+def _steps(run: PlannedRun) -> int:
+    return sum(stage.trainer.steps for stage in run.recipe.stages)

@@ -1,0 +1,71 @@
+"""What a study says: its recipe, arms, seeds and controls. Field docstrings are the documentation."""
+
+from typing import Annotated, Any, Self
+
+from pydantic import Field, model_validator
+
+from rl.recipe.section import Positive, Section
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=60)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class Shared(Section):
+    """Stages that are trained before the arms part: every arm starts from the policy that they end with."""
+
+    stages: Annotated[list[str], Field(min_length=1)]
+    """The recipe's first stages, by name."""
+    seed: Seed | None = None
+    """One policy for all, trained with this seed; by default every seed has its own, which its arms start from."""
+
+
+class Evaluation(Section):
+    """How the final policies are evaluated, all alike: what `rhythm eval` is told."""
+
+    suite: str
+    """A suite or recipe."""
+    samples: Positive = 1
+    """Answers to each task."""
+    temperature: Annotated[float, Field(ge=0)] = 0.0
+    """0 is greedy."""
+    max_tokens: Positive = 512
+    """Most tokens of an answer."""
+    batch: Positive = 16
+    """Answers that are generated at a time."""
+    limit: Positive | None = None
+    """Only the first tasks."""
+
+
+class Study(Section):
+    """Arms that differ in what is said here and in nothing else, each trained with every seed."""
+
+    name: Name
+    """Name of the study; an arm's runs are called <study>-<arm>."""
+    recipe: str
+    """What all arms share: a recipe file, relative to the study's folder, or a shipped recipe's name."""
+    shared: Shared | None = None
+    """Stages that the arms share."""
+    seeds: Annotated[list[Seed], Field(min_length=1)] = Field(default=[0, 1, 2, 3, 4])
+    """Seeds of tasks, rollouts and weights: runs of one seed are a pair."""
+    arms: Annotated[dict[Name, dict[str, Any]], Field(min_length=2)]
+    """What each arm changes in the recipe: keys and values, as in a recipe with a `base`. {} changes nothing."""
+    against: Annotated[list[str], Field(min_length=1)]
+    """Arms that are controls: every other arm is tested against each of them."""
+    stage: str | None = None
+    """The stage whose reward is compared; by default the last."""
+    last: Positive = 10
+    """Steps at the end whose mean reward is what an arm comes to."""
+    evaluate: Evaluation | None = None
+    """How the final policies are evaluated, in addition to what training recorded."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        unknown = [name for name in self.against if name not in self.arms]
+        if unknown:
+            raise ValueError(f"against: {unknown[0]!r} is no arm; arms: {', '.join(self.arms)}")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("seeds: names a seed twice")
+        named = [name for name, changes in self.arms.items() if "base" in changes or "seed" in changes]
+        if named:
+            raise ValueError(f"arms: {named[0]} says base or seed, which the study says for all")
+        return self
