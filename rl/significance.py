@@ -5,6 +5,7 @@ two-sided p of 1/16. Student's t is used throughout [ours].
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -73,9 +74,9 @@ def seeds_needed(deviation: float, difference: float, tests: int = 1) -> int | N
     """
     if deviation == 0.0:
         return 2
-    return next(
-        (count for count in range(2, MOST_SEEDS + 1) if _power(count, difference / deviation, tests) >= POWER), None
-    )
+    counts = range(2, MOST_SEEDS + 1)
+    place = bisect_left(counts, POWER, key=lambda count: _power(count, difference / deviation, tests))
+    return counts[place] if place < len(counts) else None
 
 
 def _power(count: int, effect: float, tests: int) -> float:

@@ -1,6 +1,6 @@
 """From a study's file to its runs: which recipe each has, where it lies, what it starts from."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,16 +42,6 @@ class Plan:
     folder: Path
     shared: Sequence[PlannedRun]
     runs: Sequence[PlannedRun]
-
-    @property
-    def differences(self) -> list[str]:
-        """Return the keys that the arms' recipes differ in, but for their names."""
-        first = [run for run in self.runs if run.seed == self.study.seeds[0]]
-        return [key for key in differing([flat(dump(run.recipe)) for run in first]) if key != "name"]
-
-    def of(self, arm: str) -> list[PlannedRun]:
-        """Return the runs of an arm."""
-        return [run for run in self.runs if run.arm == arm]
 
 
 def study_names() -> list[str]:
@@ -183,15 +173,13 @@ def _started(tree: Mapping[str, Any], start: PlannedRun, stages: Sequence[str], 
 
 
 def _check_differences(found: Plan, path: Path) -> None:
-    """Raise StudyError where the arms' recipes differ in a key that none of them names."""
-    said = set(_said(found.study))
-    silent = [key for key in found.differences if not any(key == one or key.startswith(one + ".") for one in said)]
-    if silent:
-        raise StudyError(f"{path}: the arms would differ in {silent[0]}, which none of them says; say it in each")
+    """Raise StudyError where arms have a key in common, with values that differ, and none of them says it.
 
-
-def _said(study: Study) -> Iterator[str]:
-    """Yield the keys that arms change; a `kind` stands for its whole section."""
-    for changes in study.arms.values():
-        for key in flat(changes):
-            yield key.removesuffix(".kind")
+    That is what becomes of a recipe's own value where an arm takes another `kind`, whose default stands in its place.
+    """
+    recipes = [flat(dump(run.recipe)) for run in found.runs if run.seed == found.study.seeds[0]]
+    said = [key for changes in found.study.arms.values() for key in flat(changes)]
+    for key in differing(recipes):
+        values = dict.fromkeys(recipe[key] for recipe in recipes if key in recipe)
+        if key != "name" and len(values) > 1 and not any(key == one or key.startswith(one + ".") for one in said):
+            raise StudyError(f"{path}: arms: would differ in {key} ({', '.join(values)}) without a word; say it in one")

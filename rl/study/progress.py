@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -25,8 +26,8 @@ class StudyProgress:
         self._first = sum(self._done.values())
         self._begun = time.monotonic()
         self._printed = self._begun
-        self._began: dict[PlannedRun, float] = {}
-        self._tasks: dict[PlannedRun, TaskID] = {}
+        self._began: dict[Path, float] = {}
+        self._tasks: dict[Path, TaskID] = {}
         self._bar: Progress | None = None
 
     def __enter__(self) -> Self:
@@ -43,10 +44,10 @@ class StudyProgress:
 
     def begun(self, run: PlannedRun) -> None:
         """Say that a run is being made, or gone on with."""
-        self._began[run] = time.monotonic()
+        self._began[run.path] = time.monotonic()
         if self._bar is not None:
             done = self._done[run.path]
-            self._tasks[run] = self._bar.add_task(run.path.name, total=_steps(run), completed=done, left="")
+            self._tasks[run.path] = self._bar.add_task(run.path.name, total=_steps(run), completed=done, left="")
         else:
             self._say(f"{run.path.name}: {'goes on' if self._done[run.path] else 'begins'}")
 
@@ -55,7 +56,7 @@ class StudyProgress:
         for attempt in going:
             self._done[attempt.run.path] = attempt.count()
             if self._bar is not None:
-                self._bar.update(self._tasks[attempt.run], completed=attempt.steps)
+                self._bar.update(self._tasks[attempt.run.path], completed=attempt.steps)
         if self._bar is not None:
             self._bar.update(self._all, completed=sum(self._done.values()), left=self._left())
         elif time.monotonic() - self._printed >= LINES_EVERY_SECONDS:
@@ -64,9 +65,9 @@ class StudyProgress:
 
     def ended(self, run: PlannedRun, code: int) -> None:
         """Say how a run has ended."""
-        if self._bar is not None and run in self._tasks:
-            self._bar.remove_task(self._tasks.pop(run))
-        took = clock(time.monotonic() - self._began[run])
+        if self._bar is not None and run.path in self._tasks:
+            self._bar.remove_task(self._tasks.pop(run.path))
+        took = clock(time.monotonic() - self._began[run.path])
         self._say(f"{run.path.name}: {'done' if code == 0 else f'failed with {code}'} after {took}  {self._left()}")
 
     def _left(self) -> str:

@@ -27,3 +27,10 @@ class ByLength:
 
     def __call__(self, sample: Sample) -> float:
         return float(len(sample.completion) % 7)
+
+
+class Raises:
+    """Fail at every sample."""
+
+    def __call__(self, sample: Sample) -> float:
+        raise ArithmeticError("no score today")

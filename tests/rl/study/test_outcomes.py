@@ -1,0 +1,135 @@
+"""Runs whose numbers are written by hand come to a table and to tests that were worked out by hand."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rl.recipe import dump
+from rl.study import page
+from rl.study.outcomes import outcomes_of
+from rl.study.plan import Plan, PlannedRun, plan, read_study
+from rl.study.weighed import most_weighed
+from rl.study.write import write_outcomes
+
+STUDY = """\
+name: by-hand
+recipe: quickstart
+shared: {stages: [sft], seed: 0}
+seeds: [0, 1, 2]
+against: [plain]
+last: 2
+arms:
+  plain: {credit: {kind: uniform}}
+  better: {credit: {kind: coupled}}
+  worse: {credit: {kind: random}}
+"""
+REWARDS = {  # by arm and seed: the reward of each of three steps
+    ("plain", 0): (0.0, 0.3, 0.5),
+    ("plain", 1): (0.1, 0.4, 0.6),
+    ("plain", 2): (0.2, 0.5, 0.7),
+    ("better", 0): (0.0, 0.4, 0.6),
+    ("better", 1): (0.1, 0.6, 0.8),
+    ("better", 2): (0.2, 0.8, 1.0),
+    ("worse", 0): (0.0, 0.2, 0.4),
+    ("worse", 1): (0.1, 0.3, 0.5),
+}
+
+
+def finish(run: PlannedRun) -> None:
+    """Write what a run that has finished leaves behind, with the rewards of its arm and seed."""
+    (run.path / "checkpoints" / "grpo" / "final").mkdir(parents=True)
+    (run.path / "report.html").touch()
+    ended = {"id": "abc", "started": "2026-01-01T00:00:00+00:00", "ended": {"how": "finished"}}
+    (run.path / "environment.json").write_text(json.dumps(ended), encoding="utf-8")
+    (run.path / "recipe.json").write_text(json.dumps(dump(run.recipe)), encoding="utf-8")
+    rows: list[dict[str, Any]] = [
+        {
+            "stage": "grpo",
+            "step": step,
+            "reward/total/mean": reward,
+            "reward/answer/mean": reward / 2,
+            "rollout/length/mean": 30 + step,
+            "credit/weight/mean": 1.2,
+        }
+        for step, reward in enumerate(REWARDS[str(run.arm), run.seed], 1)
+    ]
+    (run.path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    weights = [1.5, 1.0] * 30
+    sample = {"stage": "grpo", "step": 1, "tokens": ["So", "</b>|"] * 30, "weight": weights}
+    (run.path / "samples.jsonl").write_text(json.dumps(sample) + "\n", encoding="utf-8")
+
+
+@pytest.fixture
+def found(tmp_path: Path) -> Plan:
+    path = tmp_path / "by-hand.yaml"
+    path.write_text(STUDY, encoding="utf-8")
+    study, path = read_study(str(path))
+    found = plan(study, path, tmp_path / "out")
+    for run in found.runs:
+        if (run.arm, run.seed) in REWARDS:
+            finish(run)
+    return found
+
+
+def test_means_over_seeds(found: Plan) -> None:
+    outcomes = outcomes_of(found)
+    assert outcomes is not None
+    plain, better, worse = outcomes.means
+    assert (plain.seeds, worse.seeds, outcomes.missing) == ([0, 1, 2], [0, 1], ["worse-seed2"])
+    assert plain.final is not None and plain.final.mean == pytest.approx(0.5)  # of 0.4, 0.5, 0.6: s = 0.1
+    assert plain.final.low == pytest.approx(0.5 - 4.302653 * 0.1 / 3**0.5, abs=1e-6)
+    assert better.mean is not None and better.mean.mean == pytest.approx((1 / 3 + 0.5 + 2 / 3) / 3, abs=1e-4)
+    assert worse.accuracy is not None and worse.accuracy.mean == pytest.approx(0.175)
+    assert plain.length is not None and plain.length.mean == 32.5
+
+
+def test_tests_are_paired_by_seed_and_corrected(found: Plan) -> None:
+    """better - plain, last two steps: 0.1, 0.2, 0.3: t = 2 sqrt 3, p = 1 - sqrt(12 / 14) = 0.0742.
+
+    worse - plain: -0.1 and -0.1 over the two seeds that both have: no spread, p = 0. Holm over the two: 2 x 0, 0.0742.
+    """
+    outcomes = outcomes_of(found)
+    assert outcomes is not None
+    better, worse = [one for one in outcomes.tests if one.outcome == "final"]
+    assert (better.arm, better.control, worse.arm) == ("better", "plain", "worse")
+    assert better.paired.difference.mean == pytest.approx(0.2)
+    assert better.paired.p == better.corrected == pytest.approx(1 - (12 / 14) ** 0.5)
+    assert worse.paired.difference.mean == pytest.approx(-0.1) and worse.paired.difference.count == 2
+    assert worse.corrected == 0.0
+    assert better.needed[0.05] is not None and better.needed[0.05] > 34  # half a deviation, at half the level
+
+
+def test_what_is_written(found: Plan) -> None:
+    assert write_outcomes(found) is not None
+    text = (found.folder / "study.md").read_text(encoding="utf-8")
+    assert "| plain (control) | 3 | 0.500 [0.252, 0.748] |" in text
+    assert "| better - plain | last 2 steps | 3 | 0.200 [-0.048, 0.448] | 0.074 | 0.074 |" in text
+    assert "Not finished yet: worse-seed2." in text
+    assert '"So" 1.50, "&lt;/b>\\|" 1.00' in text
+    said = json.loads((found.folder / "study.json").read_text(encoding="utf-8"))
+    assert said["arms"][0]["final"]["count"] == 3 and said["study"]["against"] == ["plain"]
+    html = (found.folder / "study.html").read_text(encoding="utf-8")
+    assert "Study by-hand" in html and "</b>|" not in html
+
+
+def test_nothing_is_written_where_nothing_has_finished(found: Plan) -> None:
+    for run in found.runs:
+        (run.path / "report.html").unlink(missing_ok=True)
+    assert write_outcomes(found) is None and not (found.folder / "study.md").exists()
+
+
+def test_tokens_are_told_of_where_weights_differ() -> None:
+    rows = [{"tokens": ["a", "b", "rare"], "weight": [1.0, 2.0, 9.0]}] * 25
+    rows[0] = {"tokens": ["a", "b"], "weight": [1.0, None]}
+    assert [(one.token, one.count) for one in most_weighed([*rows[:2], *rows[2:]])][:1] == [("rare", 24)]
+    assert most_weighed([{"tokens": ["a", "b"], "weight": [1.0, 1.0]}] * 30) == []
+    assert most_weighed([{"tokens": ["a"], "weight": None}, {}]) == []
+
+
+def test_names_of_columns_match_their_rows(found: Plan) -> None:
+    outcomes = outcomes_of(found)
+    assert outcomes is not None
+    tables = (page.table_of(outcomes, found), page.tests_table(outcomes.tests, found), page.diagnostics_table(outcomes))
+    assert all(len(row) == len(heads) for heads, rows in tables for row in rows)
