@@ -76,9 +76,9 @@ def markdown(stages: Sequence[str], arms: Sequence[Arm]) -> str:
 
 
 def render(stages: Sequence[str], arms: Sequence[Arm], title: str = "Comparison", first: Sequence[Section] = ()) -> str:
-    """Return the page as text, with sections of the caller's before those of the stages."""
+    """Return the page as text; with sections of the caller's own, stages are curves alone."""
     facts = [("Arms", str(len(arms))), ("Runs", str(sum(len(arm.runs) for arm in arms)))]
-    sections = [_stage_section(stage, arms, place) for place, stage in enumerate(stages)]
+    sections = [_stage_section(stage, arms, place, not first) for place, stage in enumerate(stages)]
     settings = settings_rows(arms)
     if settings:
         note = "Where the arms' recipes differ. Seeds, and keys of where and how safely a run went, are left out."
@@ -88,7 +88,7 @@ def render(stages: Sequence[str], arms: Sequence[Arm], title: str = "Comparison"
     return render_sheet(title, facts, [*first, *sections])
 
 
-def _stage_section(stage: str, arms: Sequence[Arm], place: int) -> Section:
+def _stage_section(stage: str, arms: Sequence[Arm], place: int, told: bool) -> Section:
     cards = [one for quantity in QUANTITIES if (one := _card(stage, arms, quantity))]
     if not any(one["title"] == "Reward" for one in cards):
         cards += [one for one in [_card(stage, arms, LEARNING)] if one]
@@ -96,7 +96,8 @@ def _stage_section(stage: str, arms: Sequence[Arm], place: int) -> Section:
         "Lines are means over an arm's runs, smoothed run by run; bands and brackets are 95 % intervals over runs, "
         "which one run alone has none of. Runs that are still going count up to where they are."
     )
-    return Section(f"stage-{place}", stage or "steps", note, *table_of(figures_of(arms, stage)), cards)
+    table = table_of(figures_of(arms, stage)) if told else ((), ())
+    return Section(f"stage-{place}", stage or "steps", note, *table, cards)
 
 
 def _card(stage: str, arms: Sequence[Arm], quantity: Quantity) -> Figure | None:

@@ -127,7 +127,7 @@ def _forest(tests: Sequence[Test]) -> Figure | None:
         "customdata": [comparison.told(one.paired.difference) for one in shown],
         "hovertemplate": "%{y}: %{customdata}<extra></extra>",
     }
-    shape = layout("", height=90 + 30 * len(shown), hovermode="closest", showlegend=False)
+    shape = layout("", height=max(270, 90 + 30 * len(shown)), hovermode="closest", showlegend=False)
     shape["xaxis"] = {
         **shape["xaxis"],
         "title": {"text": "difference of reward"},
@@ -137,7 +137,7 @@ def _forest(tests: Sequence[Test]) -> Figure | None:
     shape["yaxis"] = {**shape["yaxis"], "nticks": len(shown), "type": "category"}
     return card(
         "Differences over the last steps",
-        "A bar that crosses 0 tells nothing.",
+        "Means with 95 % t intervals. Where one crosses 0, there may be no difference.",
         {"data": [trace], "layout": shape},
         wide=True,
     )
