@@ -103,6 +103,37 @@ def test_an_array_of_seeds(cluster: Slurm, tmp_path: Path) -> None:
     assert again.returncode == 2 and "has finished" in again.stderr
 
 
+STUDY = """\
+name: pair
+recipe: quickstart
+shared: {stages: [sft], seed: 0}
+seeds: [0]
+against: [uniform]
+last: 1
+arms:
+  uniform: {credit: {kind: uniform}}
+  random: {credit: {kind: random}}
+"""
+
+
+def test_a_study_is_two_jobs_the_second_behind_the_first(cluster: Slurm, tmp_path: Path) -> None:
+    study, folder = tmp_path / "pair.yaml", tmp_path / "out"
+    study.write_text(STUDY, encoding="utf-8")
+    changes = overrides(*(text for text in RECIPE if not text.startswith("credit")), "stages.grpo.trainer.steps=2")
+    words = ("study", study, "--run-dir", folder, *changes)
+    done = rhythm(*words, "--slurm", **cluster.environment)
+    assert done.returncode == 0 and "1 run\n" in done.stdout and "2 runs\n" in done.stdout, done.stdout + done.stderr
+    again = rhythm(*words, "--slurm", **cluster.environment)
+    assert again.returncode == 2 and "its job" in again.stderr and "Traceback" not in again.stderr
+    runs = [folder / "runs" / f"{arm}-seed0" for arm in ("uniform", "random")]
+    for run in (folder / "shared" / "seed0", *runs):
+        assert cluster.wait(job_of(run), "COMPLETED", "FAILED") == "COMPLETED", log_of(run)
+    cluster.wait_until_idle()
+    told = rhythm(*words, **cluster.environment)
+    assert told.returncode == 0 and "begins" not in told.stdout, told.stdout + told.stderr
+    assert json.loads((folder / "study.json").read_text(encoding="utf-8"))["missing"] == []
+
+
 def test_a_cancelled_run_leaves_a_checkpoint_to_go_on_from(cluster: Slurm, tmp_path: Path) -> None:
     path = tmp_path / "run"
     job = launch(cluster, path, *RECIPE, *TWO_NODES, "cluster.zero=2", LONG, "checkpoints.every=1000")
