@@ -16,7 +16,7 @@ PATIENCE = (0.55, 0.45)  # the chance that a search is given up at some time, be
 OPERATIONS: Mapping[str, Callable[[int, int], int | None]] = {
     "+": lambda a, b: a + b,
     "-": lambda a, b: a - b if a > b else None,
-    "*": lambda a, b: a * b if min(a, b) > 1 else None,
+    "*": lambda a, b: a * b,
     "/": lambda a, b: a // b if b > 1 and a % b == 0 else None,
 }
 

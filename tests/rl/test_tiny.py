@@ -1,25 +1,31 @@
-"""The embedded model: the same every time, small, and able to hold any text."""
+"""The embedded models: the same every time, small, and able to hold any text."""
 
 import subprocess
 import sys
+from types import ModuleType
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rl import tiny
+from rl import small, tiny
 
-TOKENIZER = tiny.build_tokenizer()
+TOKENIZER, LARGER = tiny.build_tokenizer(), small.build_tokenizer()
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.text())
 def test_any_text_round_trips(text: str) -> None:
-    assert TOKENIZER.decode(TOKENIZER(text, add_special_tokens=False)["input_ids"]) == text
+    for tokenizer in (TOKENIZER, LARGER):
+        assert tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"]) == text
 
 
-def test_the_tokenizer_is_the_same_in_every_process() -> None:
-    code = "import json; from rl import tiny; print(json.dumps(tiny.build_tokenizer().get_vocab(), sort_keys=True))"
+@pytest.mark.parametrize("name", ["tiny", "small"])
+def test_the_tokenizer_is_the_same_in_every_process(name: str) -> None:
+    code = (
+        f"import json; from rl.{name} import build_tokenizer as b; print(json.dumps(b().get_vocab(), sort_keys=True))"
+    )
     runs = {
         subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout for _ in "ab"
     }
@@ -44,12 +50,13 @@ def test_the_chat_template_marks_what_the_assistant_says() -> None:
     assert prompt == "<|im_start|>user\n1 + 1<|im_end|>\n<|im_start|>assistant\n"
 
 
-def test_the_model_is_small_and_made_from_its_seed() -> None:
-    one, again, other = tiny.build_model(0), tiny.build_model(0), tiny.build_model(1)
-    assert sum(parameter.numel() for parameter in one.parameters()) == 333_184
+@pytest.mark.parametrize(("model", "parameters"), [(tiny, 333_184), (small, 10_552_000)])
+def test_the_model_is_small_and_made_from_its_seed(model: ModuleType, parameters: int) -> None:
+    one, again, other = model.build_model(0), model.build_model(0), model.build_model(1)
+    assert sum(parameter.numel() for parameter in one.parameters()) == parameters
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), again.parameters(), strict=True))
     assert not torch.equal(one.lm_head.weight, other.lm_head.weight)
-    assert one.config.num_hidden_layers == tiny.NUM_LAYERS and one.config.max_position_embeddings == tiny.CONTEXT
+    assert one.config.num_hidden_layers == model.NUM_LAYERS and one.config.max_position_embeddings == model.CONTEXT
 
 
 def test_building_leaves_the_random_state_alone() -> None:
@@ -58,3 +65,11 @@ def test_building_leaves_the_random_state_alone() -> None:
     torch.manual_seed(5)
     tiny.build_model(0)
     assert torch.rand(1) == want
+
+
+def test_the_larger_one_reads_a_search_in_few_tokens() -> None:
+    """A word, a digit and an operator with its spaces are a token each."""
+    text = "no. Try 12 / 4 = 3 with 7: 7 * 3 = 21, no. I give up."
+    tokens = [LARGER.decode([token]) for token in LARGER(text, add_special_tokens=False)["input_ids"]]
+    assert tokens[2:12] == [" Try ", "1", "2", " / ", "4", " = ", "3", " with ", "7", ": "]
+    assert len(tokens) == 25
