@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rl.cli.app import Overrides, patient_console
+from rl.cli.app import Overlays, Overrides, patient_console
 from rl.endings import FAILED, INTERRUPTED
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def study(
     arms: Annotated[str | None, typer.Option(metavar="ARMS", help="Only these arms, such as uniform,coupled.")] = None,
     seeds: Annotated[str | None, typer.Option(metavar="SEEDS", help="Other seeds, such as 0-2 or 0,1,7.")] = None,
     overrides: Overrides = None,
+    overlays: Overlays = None,
     jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Runs at a time on this machine.")] = 1,
     minutes: Annotated[
         float | None, typer.Option(metavar="M", min=0.0, help="Save and stop after so long; say it again to go on.")
@@ -41,12 +42,12 @@ def study(
     console = patient_console()
     with console.status("reading"):
         from rl.launch.launch import read_seeds
-        from rl.study.plan import narrowed, plan, read_study
+        from rl.study.plan import Changes, narrowed, plan, read_study
 
         said, path = read_study(name)
         chosen = [word.strip() for word in arms.split(",")] if arms is not None else None
         said = narrowed(said, chosen, read_seeds(seeds, "--seeds") if seeds is not None else None)
-        found = plan(said, path, run_dir or Path("studies") / said.name, overrides or [])
+        found = plan(said, path, run_dir or Path("studies") / said.name, Changes(overrides or [], overlays or []))
     if dry_run:
         for line in _plan_lines(found):
             console.print(line, highlight=False, markup=False, soft_wrap=True)

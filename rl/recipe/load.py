@@ -37,16 +37,26 @@ def load(name: str, overrides: Sequence[str] = (), overlays: Sequence[str] = ())
     return _load(_read_chain(_find(name, None), []), name, overrides, overlays)
 
 
-def load_over(name: str, changes: Tree, source: str, folder: Path, overrides: Sequence[str] = ()) -> Recipe:
+def load_over(
+    name: str,
+    changes: Tree,
+    source: str,
+    folder: Path,
+    overrides: Sequence[str] = (),
+    overlays: Sequence[str] = (),
+    *,
+    partial: bool = False,
+) -> Recipe:
     """Load the recipe called name, a path from folder on or a shipped recipe's name, with changes laid over it.
 
-    As a recipe with that `base` would be loaded; `source` is what faults call the changes. Raises RecipeError.
+    As a recipe with that `base` would be loaded, and then as `load`; `source` is what faults call the changes. With
+    `partial`, overlays may be of other stages alone: those that the changes took away. Raises RecipeError.
     """
     try:
         layers = _read_chain(_find(name, folder), [])
     except RecipeError as error:
         raise RecipeError([Fault(source, "recipe", str(fault)) for fault in error.faults]) from None
-    return _load([*layers, (source, changes)], name, overrides)
+    return _load([*layers, (source, changes)], name, overrides, overlays, partial)
 
 
 def _load(layers: list[tuple[str, Tree]], name: str, overrides: Sequence[str], overlays: Sequence[str] = ()) -> Recipe:
@@ -56,7 +66,7 @@ def _load(layers: list[tuple[str, Tree]], name: str, overrides: Sequence[str], o
     try:
         for _, layer in layers:
             tree = _merge(_with_kinds(tree), layer)
-        layers += [(path, _only_stages_of(tree, _read_overlay(path), path)) for path in overlays]
+        layers += [(path, _only_stages_of(tree, _read_overlay(path), path, partial)) for path in overlays]
         layers += [("--set " + text, _parse_override(text)) for text in overrides]
         tree = {}
         for _, layer in layers:
@@ -124,13 +134,16 @@ def _read_overlay(path: str) -> Tree:
     return tree
 
 
-def _only_stages_of(recipe: Tree, overlay: Tree, path: str) -> Tree:
-    """Return an overlay with only those stages that the recipe has. Raises RecipeError where it has none of them."""
+def _only_stages_of(recipe: Tree, overlay: Tree, path: str, partial: bool) -> Tree:
+    """Return an overlay with only those stages that the recipe has.
+
+    Raises RecipeError where it has none of them, unless the recipe is `partial`.
+    """
     stages, known = _stages_by_name(overlay).get("stages"), recipe.get("stages")
     if not isinstance(stages, dict) or not isinstance(known, dict):
         return overlay
     common = {name: stage for name, stage in stages.items() if name in known}
-    if stages and not common:
+    if stages and not common and not partial:
         has = f"the recipe has none of these stages; it has {', '.join(known)}"
         raise RecipeError([Fault(path, "stages", has)])
     return {**overlay, "stages": common}

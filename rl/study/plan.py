@@ -1,5 +1,6 @@
 """From a study's file to its runs: which recipe each has, where it lies, what it starts from."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,21 @@ from rl.recipe.sections import Recipe
 from rl.study.sections import Study
 
 FOLDER = "study"
-STARTED_FROM = ("model.name", "model.revision")
 
 
 class StudyError(ValueError):
     """Say why a study cannot be conducted, and what would do."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Hold `key=value` overrides and files that are laid over every recipe of a study."""
+
+    overrides: Sequence[str] = ()
+    overlays: Sequence[str] = ()
+
+
+NOTHING = Changes()
 
 
 @dataclass(frozen=True)
@@ -82,27 +93,47 @@ def narrowed(study: Study, arms: Sequence[str] | None, seeds: Sequence[int] | No
     return narrowed(study.model_copy(update={"arms": kept, "against": against}), None, seeds)
 
 
-def plan(study: Study, path: Path, folder: Path, overrides: Sequence[str] = ()) -> Plan:
-    """Return the runs of a study whose file is path, in folder; `overrides` change every run's recipe.
+def plan(study: Study, path: Path, folder: Path, changes: Changes = NOTHING) -> Plan:
+    """Return the runs of a study whose file is path, in folder; `changes` are laid over every run's recipe.
 
     Raises RecipeError, and StudyError where arms would differ in what the study does not say.
     """
     folder = folder.absolute()
-    base = load_over(study.recipe, {}, str(path), path.parent, overrides)
+    base = load_over(study.recipe, {}, str(path), path.parent, changes.overrides, changes.overlays)
     names = [stage.name for stage in base.stages]
     stage = study.stage or names[-1]
     if stage not in names:
         raise StudyError(f"{path}: stage: {study.recipe} has no stage {stage}; stages: {', '.join(names)}")
-    shared = _shared_runs(study, path, folder, names, overrides)
+    shared = _shared_runs(study, path, folder, names, changes)
     starts = {run.seed: run for run in shared}
     runs = [
-        _arm_run(study, path, folder, name, seed, names, overrides, starts.get(seed) or next(iter(shared), None))
+        _arm_run(study, path, folder, name, seed, names, changes, starts.get(seed) or next(iter(shared), None))
         for seed in study.seeds
         for name in study.arms
     ]
     found = Plan(study, stage, folder, shared, runs)
     _check_differences(found, path)
     return found
+
+
+def _shared_runs(study: Study, path: Path, folder: Path, names: Sequence[str], changes: Changes) -> list[PlannedRun]:
+    if study.shared is None:
+        return []
+    stages = study.shared.stages
+    if list(names[: len(stages)]) != list(stages) or len(stages) == len(names):
+        raise StudyError(
+            f"{path}: shared.stages: should be the first of {study.recipe}'s stages ({', '.join(names)}), and not all"
+        )
+    tree = {"name": f"{study.name}-shared", "stages": [{"name": name} for name in stages]}
+    overrides = _of_stages(changes.overrides, stages)
+    recipe = load_over(study.recipe, tree, f"{path}: shared", path.parent, overrides, changes.overlays, partial=True)
+    if recipe.model.lora is not None:
+        raise StudyError(f"{path}: shared: a policy of LoRA adapters cannot be started from; share no stages")
+    seeds = study.seeds if study.shared.seed is None else [study.shared.seed]
+    return [
+        PlannedRun(folder / "shared" / f"seed{seed}", recipe.model_copy(update={"seed": seed}), None, seed)
+        for seed in seeds
+    ]
 
 
 def _arm_run(
@@ -112,18 +143,30 @@ def _arm_run(
     name: str,
     seed: int,
     stages: Sequence[str],
-    overrides: Sequence[str],
+    changes: Changes,
     start: PlannedRun | None,
 ) -> PlannedRun:
     tree = {**study.arms[name], "name": f"{study.name}-{name}"}
+    overrides = list(changes.overrides)
     if start is not None:
         stages = stages[len(start.recipe.stages) :]
-        tree = _started(tree, start, stages, path)
-        overrides = [text for text in overrides if not text.strip().startswith(STARTED_FROM)]
-    said = f"{path}: arms.{name}"
-    recipe = load_over(study.recipe, tree, said, path.parent, _of_stages(overrides, stages))
+        tree["stages"] = _left(study.arms[name].get("stages"), stages, path)
+        policy = start.path / "checkpoints" / start.recipe.stages[-1].name / "final"
+        overrides += [f"model.name={json.dumps(str(policy))}", "model.revision=null"]
+    said, overrides = f"{path}: arms.{name}", _of_stages(overrides, stages)
+    recipe = load_over(study.recipe, tree, said, path.parent, overrides, changes.overlays, partial=True)
     run = folder / "runs" / f"{name}-seed{seed}"
     return PlannedRun(run, recipe.model_copy(update={"seed": seed}), name, seed, start and start.path)
+
+
+def _left(own: Any, stages: Sequence[str], path: Path) -> list[dict[str, Any]]:
+    """Return the stages that are not shared, with what an arm changes in them."""
+    named = own if isinstance(own, list) else []
+    listed: Mapping[Any, Any] = own if isinstance(own, Mapping) else {one["name"]: one for one in named}
+    foreign = [name for name in listed if name not in stages]
+    if foreign:
+        raise StudyError(f"{path}: arms: {foreign[0]} is shared, or no stage at all; arms change {', '.join(stages)}")
+    return [{**(listed.get(name) or {}), "name": name} for name in stages]
 
 
 def _of_stages(overrides: Sequence[str], stages: Sequence[str]) -> list[str]:
@@ -133,43 +176,6 @@ def _of_stages(overrides: Sequence[str], stages: Sequence[str]) -> list[str]:
         for text in overrides
         if not text.strip().startswith("stages.") or text.split("=")[0].split(".")[1] in stages
     ]
-
-
-def _shared_runs(
-    study: Study, path: Path, folder: Path, names: Sequence[str], overrides: Sequence[str]
-) -> list[PlannedRun]:
-    if study.shared is None:
-        return []
-    stages = study.shared.stages
-    if list(names[: len(stages)]) != list(stages) or len(stages) == len(names):
-        raise StudyError(
-            f"{path}: shared.stages: should be the first of {study.recipe}'s stages ({', '.join(names)}), and not all"
-        )
-    tree = {"name": f"{study.name}-shared", "stages": [{"name": name} for name in stages]}
-    recipe = load_over(study.recipe, tree, f"{path}: shared", path.parent, _of_stages(overrides, stages))
-    seeds = study.seeds if study.shared.seed is None else [study.shared.seed]
-    return [
-        PlannedRun(folder / "shared" / f"seed{seed}", recipe.model_copy(update={"seed": seed}), None, seed)
-        for seed in seeds
-    ]
-
-
-def _started(tree: Mapping[str, Any], start: PlannedRun, stages: Sequence[str], path: Path) -> dict[str, Any]:
-    """Return an arm's changes with the stages that are left, from the policy that the shared ones end with."""
-    if start.recipe.model.lora is not None:
-        raise StudyError(f"{path}: shared: a policy of LoRA adapters cannot be started from; share no stages")
-    policy = start.path / "checkpoints" / start.recipe.stages[-1].name / "final"
-    own = tree.get("stages")
-    named = own if isinstance(own, list) else []
-    listed: Mapping[Any, Any] = own if isinstance(own, Mapping) else {one["name"]: one for one in named}
-    foreign = [name for name in listed if name not in stages]
-    if foreign:
-        raise StudyError(f"{path}: arms: {foreign[0]} is shared, or no stage at all; arms change {', '.join(stages)}")
-    return {
-        **tree,
-        "model": {**(tree.get("model") or {}), "name": str(policy), "revision": None},
-        "stages": [{**listed.get(name, {}), "name": name} for name in stages],
-    }
 
 
 def _check_differences(found: Plan, path: Path) -> None:

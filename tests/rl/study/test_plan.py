@@ -6,7 +6,7 @@ import pytest
 
 from rl.comparison.arms import flat
 from rl.recipe import RecipeError, dump, load
-from rl.study.plan import Plan, StudyError, narrowed, plan, read_study, study_names
+from rl.study.plan import Changes, Plan, StudyError, narrowed, plan, read_study, study_names
 
 STUDY = """\
 name: pair
@@ -28,7 +28,7 @@ def write(folder: Path, text: str = STUDY) -> Path:
 
 def planned(folder: Path, text: str = STUDY, *overrides: str) -> Plan:
     study, path = read_study(str(write(folder, text)))
-    return plan(study, path, folder / "out", overrides)
+    return plan(study, path, folder / "out", Changes(overrides))
 
 
 def differences(left: Plan, one: int, other: int) -> set[str]:
@@ -70,6 +70,16 @@ def test_overrides_reach_the_runs_that_they_concern(tmp_path: Path) -> None:
     assert {run.recipe.stages[0].trainer.steps for run in found.runs} == {6}
     assert {run.recipe.data.size for run in [*found.shared, *found.runs]} == {99}  # pyright: ignore
     assert "small" not in {run.recipe.model.name for run in found.runs}
+
+
+def test_a_file_is_laid_over_all_runs_but_for_where_arms_start(tmp_path: Path) -> None:
+    overlay = tmp_path / "smaller.yaml"
+    overlay.write_text("model: {name: small}\nstages: {grpo: {trainer: {steps: 9}}}\n", encoding="utf-8")
+    study, path = read_study(str(write(tmp_path)))
+    found = plan(study, path, tmp_path / "out", Changes(overlays=[str(overlay)]))
+    assert found.shared[0].recipe.model.name == "small"
+    assert {run.recipe.stages[0].trainer.steps for run in found.runs} == {9}
+    assert {run.recipe.model.name for run in found.runs} == {str(found.shared[0].path / "checkpoints/sft/final")}
 
 
 def test_a_study_without_shared_stages_trains_all_of_them(tmp_path: Path) -> None:
