@@ -59,7 +59,13 @@ def load_over(
     return _load([*layers, (source, changes)], name, overrides, overlays, partial)
 
 
-def _load(layers: list[tuple[str, Tree]], name: str, overrides: Sequence[str], overlays: Sequence[str] = ()) -> Recipe:
+def _load(
+    layers: list[tuple[str, Tree]],
+    name: str,
+    overrides: Sequence[str],
+    overlays: Sequence[str] = (),
+    partial: bool = False,
+) -> Recipe:
     if not any("stages" in layer for _, layer in layers):
         layers.insert(0, ("the default recipe", {"stages": dump(Recipe())["stages"]}))
     tree: Tree = {}
