@@ -167,6 +167,19 @@ def test_every_file_recipe_key_and_metric_is_there(page: Path) -> None:
     assert [one for one in metrics if not emitted.fullmatch(one)] == []
 
 
+@pytest.mark.parametrize("method", ["credit", "echo", "effort", "heads", "monitor", "ppo"])
+def test_a_page_of_a_method_has_its_five_parts(method: str) -> None:
+    """What it does is the rest; equation, recipe, what to watch and what can go wrong have their marks."""
+    page = NAMED[f"{method}.md"]
+    text = page.read_text(encoding="utf-8")
+    assert re.search(r"^    \S.* = ", text, re.MULTILINE) and blocks(page, "yaml")
+    watch, wrong = (
+        re.search(rf"^## {title}.*?(?=^## |\Z)", text, re.M | re.S) for title in ("On the dash", "What can go")
+    )
+    assert watch and any(METRIC.fullmatch(one) for one in re.findall(r"`([^`\n]+)`", watch[0]))
+    assert wrong and len(re.findall(r"^- \*\*", wrong[0], re.MULTILINE)) >= 3
+
+
 def test_what_is_not_there_is_seen() -> None:
     """The checks above do find a command, an option, a key that there is not."""
     assert fault_of(["trian", "my-run.yaml"]) == "no command trian"
