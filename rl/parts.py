@@ -25,8 +25,9 @@ from rl.effort import AverageLengths, Dial
 from rl.judge import FrozenJudge, Judge
 from rl.multiplier import Multiplier
 from rl.own_rule import CreditError, OwnRule, try_out
-from rl.recipe.checks import needs_of, roles, weights
+from rl.recipe.checks import facts_of, needs_of, roles, weights
 from rl.recipe.credit_sections import Own, probing
+from rl.recipe.data_sections import PythonTasks
 from rl.recipe.distill_sections import Detection
 from rl.recipe.reward_sections import AnyEffort, AnyMonitor, EndpointMonitor, FrozenMonitor, RelativeEffort, Rewards
 from rl.recipe.sections import Recipe, Stage
@@ -73,6 +74,8 @@ def make_plan(recipe: Recipe, index: int, tokenizer: PreTrainedTokenizerBase, pa
         data.check_fit(tasks, tokenizer, source.system, words, longest, None, remedy)
     else:
         _check_credit(recipe, stage, shape.num_layers)
+        if isinstance(source, PythonTasks):
+            _check_facts(stage.rewards or recipe.rewards, tasks)
         remedy = f"shorten the prompt or lower stages.{stage.name}.trainer.max_completion_length"
         monitor = _monitor_of(recipe, stage)
         audit = monitor.max_tokens if isinstance(monitor, FrozenMonitor) else 0  # it follows the reasoning
@@ -94,6 +97,16 @@ def make_plan(recipe: Recipe, index: int, tokenizer: PreTrainedTokenizerBase, pa
     if isinstance(trainer, Ppo):
         _check_critic(stage.name, trainer, tokenizer)
     return Plan(stage, tasks, source.system, dial, judge)
+
+
+def _check_facts(rewards: Rewards, tasks: Sequence[data.Task]) -> None:
+    """Raise DataError for the first task that lacks what a reward must know of it."""
+    for name, part in rewards.parts.items():
+        wanted = facts_of(find(part.reward or name))
+        for task in tasks:
+            missing = sorted(fact for fact in wanted if task.facts.get(fact) is None)
+            if missing:
+                raise data.DataError(f"{task.source}: facts lack {', '.join(missing)}, which the reward {name} needs")
 
 
 def _check_critic(stage: str, trainer: Ppo, tokenizer: PreTrainedTokenizerBase) -> None:

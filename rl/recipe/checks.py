@@ -194,13 +194,14 @@ def _gold_faults(recipe: Recipe, stage: Stage, place: Place) -> Iterator[Fault]:
     there = FACTS.get(data.task, set()) if isinstance(data, ReasoningGym) else set(getattr(data, "facts", ()))
     for name, part in rewards.parts.items():
         with contextlib.suppress(LookupError):
-            missing = sorted(_facts_of(find(part.reward or name)) - there)
+            missing = sorted(facts_of(find(part.reward or name)) - there)
             if missing:
                 facts = f"fact{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
                 yield [*inside, "parts", name], f"needs the {facts} of each task; name their columns in data.facts"
 
 
-def _facts_of(reward: type[Reward]) -> frozenset[str]:
+def facts_of(reward: type[Reward]) -> frozenset[str]:
+    """Return the facts of a task that a reward cannot do without."""
     facts = getattr(reward, "facts", frozenset())
     return facts if isinstance(facts, frozenset) else frozenset()
 

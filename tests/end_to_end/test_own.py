@@ -100,6 +100,10 @@ def test_faults_are_said_when_the_recipe_is_checked(folder: Path, change: str, f
         (["data.tasks='odd:untold'"], "odd:untold[0]: has anwser; a row has question, answer, completion, system"),
         (["data.tasks='odd:unanswered'"], "odd:unanswered[0]: the task has no answer"),
         (["data.tasks='odd:unworked'"], "odd:unworked[0]: the task has no completion, which an sft stage learns from"),
+        (
+            ["rewards.parts.countdown={}"],
+            "doubles:doubles[0]: facts lack numbers, target, which the reward countdown needs",
+        ),
         (["data.tasks='odd:one'"], "data.tasks: odd:one failed: TypeError: 'int' object is not iterable"),
         (["data.tasks='odd:text'"], "odd:text[0]: should be a mapping with question and answer, or a Task, not a str"),
     ],

@@ -62,7 +62,6 @@ SMALLER = {
 FIRST = "rhythm train my-run.yaml --set seed=1 --run-dir runs/one"  # which all else stands on
 IN_PLACE_OF = {"Qwen/Qwen3-0.6B": "runs/one"}  # what has to be downloaded
 
-
 FAMILIES = sorted({name.split("-")[0] for name in shipped_names()})
 RECIPE = re.compile(rf"({'|'.join(FAMILIES)})-[a-z0-9.]+(-[a-z0-9.]+)*")
 SECTION = "|".join(name for name in Recipe.model_fields if name != "name")
@@ -139,6 +138,12 @@ def test_every_command_runs(page: Path, run: Path, tmp_path: Path) -> None:
         elif plain != FIRST and (command.needs is None or "--dry-run" in added(plain)):
             assert command.words[0] == "rhythm", f"{page.name}:{command.line}: no test runs {plain}"
             run_line(command, folder)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_block_is_of_a_language_that_nothing_runs(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert set(re.findall(r"^```(.*)\n(?:.*\n)*?```$", text, re.MULTILINE)) <= {"", "python", "yaml"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
