@@ -96,7 +96,7 @@ def preplan(
     """Return gamma_t = 1 + (g - 1) 1{Delta_t in the top share}; Delta is defined where t + 1 is in the response."""
     delta = preplan_signal(signals.of_attention().waad, signals.response)
     chosen = choose(delta, signals.may(), top_share, end, _has_next(signals.response))
-    return _with_marks(_gain(signals, chosen, gain, floor), signals, top_share)
+    return with_marks(_gain(signals, chosen, gain, floor), signals, top_share)
 
 
 def anchor(
@@ -105,7 +105,7 @@ def anchor(
     """Return gamma_t = 1 + (g - 1) 1{FAI_t in the top share}; FAI is defined where its horizon holds a token."""
     defined = num_heard(signals.response, signals.horizon) > 0
     chosen = choose(signals.of_attention().fai, signals.may(), top_share, end, defined)
-    return _with_marks(_gain(signals, chosen, gain, floor), signals, top_share)
+    return with_marks(_gain(signals, chosen, gain, floor), signals, top_share)
 
 
 def coupled(
@@ -135,7 +135,7 @@ def coupled(
     intro = _introduced(dominated, lag + 1)
     share = (anchors & ~dominated) + (1 - alpha) * dominated + alpha * intro
     credit = Credit((floor + (gain - floor) * share) * response, anchors | intro, dominated=dominated)
-    return _with_marks(credit, signals, top_share)
+    return with_marks(credit, signals, top_share)
 
 
 def random(signals: Signals, *, gain: float = 1.5, top_share: float = 0.4, floor: float = 1.0) -> Credit:
@@ -204,7 +204,7 @@ def _gain(signals: Signals, chosen: Bool[Tensor, "B T"], gain: float, floor: flo
     return Credit(weights=(floor + (gain - floor) * chosen) * signals.response, selected=chosen)
 
 
-def _with_marks(credit: Credit, signals: Signals, share: float) -> Credit:
+def with_marks(credit: Credit, signals: Signals, share: float) -> Credit:
     """Add which tokens are anchors and preplan tokens, whatever the rule selects."""
     rhythm = signals.of_attention()
     return replace(

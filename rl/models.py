@@ -37,8 +37,11 @@ class ModelError(ValueError):
     """Say why a model cannot be used, and what would do."""
 
 
-def check_source(name: str) -> None:
-    """Raise ModelError where name is a local folder that holds no model; hub names are checked when they are loaded."""
+def check_source(name: str, *, weights: bool = True) -> None:
+    """Raise ModelError where name is a local folder that holds no model; hub names are checked when they are loaded.
+
+    A model that is only traced needs no `weights`.
+    """
     if name in EMBEDDED:
         return
     try:
@@ -55,7 +58,7 @@ def check_source(name: str) -> None:
         raise ModelError(f"model.name: {name} holds a PEFT adapter alone; merge it into its base model first")
     if not (folder / "config.json").is_file():
         raise ModelError(f"model.name: {name} has no config.json; it should be a folder that save_pretrained wrote")
-    if not any(any(folder.glob(pattern)) for pattern in WEIGHTS):
+    if weights and not any(any(folder.glob(pattern)) for pattern in WEIGHTS):
         raise ModelError(f"model.name: {name} has a config.json but no weights (*.safetensors); copy them there")
     for file in sorted(folder.glob("*.safetensors")):
         try:

@@ -24,14 +24,16 @@ from rl.echo.probe import ProbedLikeness, load_probe
 from rl.effort import AverageLengths, Dial
 from rl.judge import FrozenJudge, Judge
 from rl.multiplier import Multiplier
-from rl.recipe.checks import needs_of, roles, weights
-from rl.recipe.credit_sections import Attentive
+from rl.own_rule import CreditError, OwnRule, try_out
+from rl.recipe.checks import facts_of, needs_of, roles, weights
+from rl.recipe.credit_sections import Own, probing
+from rl.recipe.data_sections import PythonTasks
 from rl.recipe.distill_sections import Detection
 from rl.recipe.reward_sections import AnyEffort, AnyMonitor, EndpointMonitor, FrozenMonitor, RelativeEffort, Rewards
 from rl.recipe.sections import Recipe, Stage
 from rl.recipe.trainer_sections import COPY, Online, Ppo, Sft
 from rl.scoring import Scorer
-from rl.settings import trl_config
+from rl.settings import credit_settings, trl_config
 from rl.sourcing import load_tasks, task_seed
 from rl.trainers import TrainerError
 
@@ -72,6 +74,8 @@ def make_plan(recipe: Recipe, index: int, tokenizer: PreTrainedTokenizerBase, pa
         data.check_fit(tasks, tokenizer, source.system, words, longest, None, remedy)
     else:
         _check_credit(recipe, stage, shape.num_layers)
+        if isinstance(source, PythonTasks):
+            _check_facts(stage.rewards or recipe.rewards, tasks)
         remedy = f"shorten the prompt or lower stages.{stage.name}.trainer.max_completion_length"
         monitor = _monitor_of(recipe, stage)
         audit = monitor.max_tokens if isinstance(monitor, FrozenMonitor) else 0  # it follows the reasoning
@@ -95,6 +99,16 @@ def make_plan(recipe: Recipe, index: int, tokenizer: PreTrainedTokenizerBase, pa
     return Plan(stage, tasks, source.system, dial, judge)
 
 
+def _check_facts(rewards: Rewards, tasks: Sequence[data.Task]) -> None:
+    """Raise DataError for the first task that lacks what a reward must know of it."""
+    for name, part in rewards.parts.items():
+        wanted = facts_of(find(part.reward or name))
+        for task in tasks:
+            missing = sorted(fact for fact in wanted if task.facts.get(fact) is None)
+            if missing:
+                raise data.DataError(f"{task.source}: facts lack {', '.join(missing)}, which the reward {name} needs")
+
+
 def _check_critic(stage: str, trainer: Ppo, tokenizer: PreTrainedTokenizerBase) -> None:
     """Raise ModelError where a critic of its own cannot be had, or reads another vocabulary."""
     name, place = trainer.critic.model, f"stages.{stage}.trainer"
@@ -115,24 +129,38 @@ def _monitor_of(recipe: Recipe, stage: Stage) -> AnyMonitor | None:
 def _check_credit(recipe: Recipe, stage: Stage, num_layers: int) -> None:
     """Raise ModelError where a layer that credit reads does not exist, or has no attention to read.
 
+    A rule of the user's own is tried out, and a TrainerError says where it cannot weigh tokens.
+
     The model is built without its weights for that, and its forward pass traced; one that cannot be traced is left to
     the first selection of heads, which comes before the first step.
     """
     section, place = stage.credit or recipe.credit, f"stages.{stage.name}.credit" if stage.credit else "credit"
-    if not isinstance(section, Attentive):
+    if isinstance(section, Own):
+        _try_rule(section, place)
+    reading = probing(section)
+    if reading is None:
         return
-    beyond = [layer for layer in section.layers or [] if layer >= num_layers]
+    beyond = [layer for layer in reading.layers or [] if layer >= num_layers]
     if beyond:
         raise models.ModelError(f"{place}.layers: {beyond} are beyond the model's layers 0..{num_layers - 1}")
     with FakeTensorMode():
         try:
             skeleton = models.build_skeleton(recipe.model.name, recipe.model.revision, recipe.model.attention)
-            check_probeable(skeleton, section.layers or probed_layers(num_layers))
+            check_probeable(skeleton, reading.layers or probed_layers(num_layers))
         except ProbeError as error:
             remedy = "name layers that have attention, or a credit that reads none"
             raise models.ModelError(f"{place}.layers: {error}; {remedy}") from None
         except (RuntimeError, ImportError, LookupError, AttributeError, TypeError, ValueError):
             return  # it cannot be traced
+
+
+def _try_rule(section: Own, place: str) -> None:
+    settings = credit_settings(section)
+    assert settings is not None and isinstance(settings.rule, OwnRule)
+    try:
+        try_out(settings.rule, settings.reads, settings.horizon)
+    except CreditError as error:
+        raise TrainerError(f"{place}.rule: {error}") from None
 
 
 def _build_dial(section: AnyEffort | None, seed: int) -> Dial | None:

@@ -15,13 +15,15 @@ from trl.trainer.sft_config import SFTConfig
 
 from rl import credit as credit_rules
 from rl.deepspeed import zero_settings
+from rl.own_rule import OwnRule
 from rl.recipe.credit_sections import (
     Anchor,
-    Attentive,
     Coupled,
     Credit,
     Entropy,
+    Own,
     Preplan,
+    Probing,
     Random,
     Shuffled,
     Uniform,
@@ -174,11 +176,16 @@ def credit_settings(section: Credit) -> CreditSettings | None:
     """Return the credit's settings; None is uniform credit, plain GRPO. A section's keys are the names in both."""
     if isinstance(section, Uniform):
         return None
-    rule, reads = RULES[type(section)]
     options = section.model_dump()
-    if isinstance(section, Attentive):
+    if isinstance(section, Probing):
         near, far = section.horizon
         options |= {"horizon": (near, far), "separate": section.probe == "separate"}
-    own = {name: options[name] for name in inspect.signature(rule).parameters if name in options}
-    shared = {field.name: options[field.name] for field in fields(CreditSettings) if field.name in options}
-    return CreditSettings(rule=functools.partial(rule, **own), reads=reads, **shared)
+    if isinstance(section, Own):
+        options |= {"rule": OwnRule(section.rule, section.options), "reads": frozenset(section.reads)}
+    else:
+        rule, reads = RULES[type(section)]
+        own = {name: options[name] for name in inspect.signature(rule).parameters if name in options}
+        options |= {"rule": functools.partial(rule, **own), "reads": reads}
+    return CreditSettings(
+        **{field.name: options[field.name] for field in fields(CreditSettings) if field.name in options}
+    )

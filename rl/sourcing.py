@@ -10,6 +10,7 @@ from rl.recipe.data_sections import (
     Hub,
     Jsonl,
     Parquet,
+    PythonTasks,
     ReasoningGym,
     Scenarios,
 )
@@ -39,6 +40,9 @@ def load_tasks(source: Data, seed: int, worked: bool) -> list[data.Task]:
             return data.from_parquet(source.path, _columns(source))
         case Hub():
             return data.from_hub(source.name, source.subset, source.split, source.revision, _columns(source))
+        case PythonTasks():
+            seed = seed if source.seed is None else source.seed
+            return data.from_python(source.tasks, seed, source.options, worked=worked, limit=source.limit)
         case Scenarios():
             return data.scenarios(source.categories, worked)
         case DeceptionBenchPku():

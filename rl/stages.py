@@ -15,7 +15,7 @@ from rl.exports import export
 from rl.parts import Plan, build_critic, build_scorer, load_model
 from rl.processes.company import Company
 from rl.processes.group import Group
-from rl.recipe.credit_sections import Attentive, Coupled
+from rl.recipe.credit_sections import Coupled, probing
 from rl.recipe.sections import Recipe
 from rl.recipe.trainer_sections import Online, Ppo
 from rl.settings import build_alarms, build_care, credit_settings, ppo_settings, trl_config
@@ -184,7 +184,7 @@ def _head_tracker(session: Session, plan: Plan, watch: Watch | None) -> HeadTrac
         rows: Any = rollouts.completion_dataset(chosen, plan.system, session.tokenizer, plan.dial)
         texts = [Text(*rollouts.tokens_of(row, session.tokenizer)) for row in rows]
     # The same in all stages, or a kind would mean another thing in each.
-    kinds = recipe.credit if isinstance(recipe.credit, Attentive) else Coupled()
+    kinds = probing(recipe.credit) or Coupled()
     return HeadTracker(
         Tracking(
             every=recipe.telemetry.heads.every,

@@ -29,7 +29,10 @@ def echo(
     ],
     recipe: Annotated[
         str | None,
-        typer.Option(help="Whose rewards say what is right, and whose distill section what an echo is; a run has one."),
+        typer.Option(
+            metavar="RECIPE",
+            help="Whose rewards say what is right, and whose distill section what an echo is; a run has one.",
+        ),
     ] = None,
     system: System = None,
     limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Read only the first N traces.")] = None,
@@ -75,7 +78,9 @@ def anchors(
     max_tokens: Annotated[int, typer.Option(metavar="N", min=1, help="With --resample: most tokens to go on.")] = 1024,
     recipe: Annotated[
         str | None,
-        typer.Option(help="Whose rewards say what is right, and whose distill section how alike sentences are."),
+        typer.Option(
+            metavar="RECIPE", help="Whose rewards say what is right, and whose distill section how alike sentences are."
+        ),
     ] = None,
     system: System = None,
     batch: Annotated[int, typer.Option(metavar="N", min=1, help="Sequences in one forward pass.")] = 4,

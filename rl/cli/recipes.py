@@ -53,7 +53,7 @@ def recipes() -> None:
 
     for name in shipped_names():
         stages = ", ".join(stage.trainer.kind for stage in load(name).stages)
-        typer.echo(f"{name:24} {stages:12} {shipped('recipes') / name}.yaml")
+        typer.echo(f"{name:30} {stages:12} {shipped('recipes') / name}.yaml")
 
 
 def keys() -> None:

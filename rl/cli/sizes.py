@@ -65,7 +65,7 @@ def plan(
     )
     for one in plans:
         _show(one, advice)
-    typer.echo(f"\n{_advice(plans, advice, kind)}")
+    typer.echo(f"\n{_advice(plans, advice, kind, num_nodes * each)}")
 
 
 PARTS = (
@@ -113,13 +113,11 @@ def _size(value: float) -> str:
     return f"{value:.0f}" if value >= 10 else f"{value:.2f}" if value >= 0.01 or not value else "< 0.01"
 
 
-def _advice(plans: "Sequence[StagePlan]", advice: int | None, gpu: "Gpu") -> str:
+def _advice(plans: "Sequence[StagePlan]", advice: int | None, gpu: "Gpu", world: int) -> str:
     if advice is not None:
-        first = plans[0].options[advice]
-        words = f"--set cluster.zero={first.zero}"
-        words += f" --set cluster.offload={first.offload}" if first.offload != "none" else ""
-        peak = max(plan.options[advice].parts.peak for plan in plans) / 2**30
-        return f"take {words}: {peak:.2g} of {gpu.memory_gib:g} GiB at most; a step is {_phases(plans, advice)}"
+        from rl.sizing.plan import recommend
+
+        return f"take {recommend(plans, advice, gpu, world)}; a step is {_phases(plans, advice)}"
     tight = next((plan for plan in plans if not any(option.fits for option in plan.options)), None)
     if tight is None:
         return "no way fits all stages; run them as recipes of their own, each from the policy of the one before"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rl.recipe.checks import needs_of
-from rl.recipe.credit_sections import Attentive, Coupled, Uniform
+from rl.recipe.credit_sections import Coupled, Uniform, probing
 from rl.recipe.sections import Recipe, Stage
 from rl.recipe.trainer_sections import Grpo, Online, Ppo
 
@@ -134,7 +134,7 @@ def _of_online(recipe: Recipe, stage: Stage) -> set[str]:
     said = {
         "credit": not isinstance(credit, Uniform),
         "heads of credit": not isinstance(credit, Uniform),
-        "attention": isinstance(credit, Attentive),
+        "attention": probing(credit) is not None,
         "coupled": isinstance(credit, Coupled),
         "kl": (isinstance(trainer, Grpo) and trainer.beta > 0) or (isinstance(trainer, Ppo) and trainer.kl.weight > 0),
         "ppo kl": isinstance(trainer, Ppo) and trainer.kl.weight > 0,

@@ -2,6 +2,7 @@
 
 from rl.data.context import check_fit
 from rl.data.deception import Rows, deceptionbench_aries, deceptionbench_pku, scenarios
+from rl.data.own import from_python
 from rl.data.sources import (
     Columns,
     file_rows,
@@ -27,6 +28,7 @@ __all__ = [
     "from_hub",
     "from_jsonl",
     "from_parquet",
+    "from_python",
     "from_reasoning_gym",
     "hub_rows",
     "prompt",

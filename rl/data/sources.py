@@ -171,14 +171,14 @@ def hub_rows(
 def _tasks(source: str, rows: Iterable[tuple[str, Mapping[str, Any]]], columns: Columns) -> list[Task]:
     tasks = []
     for where, row in rows:
-        answer = _text(row, columns.answer, "answer", where)
+        answer = text_of(row, columns.answer, "answer", where)
         if columns.answer_after is not None:
             found = after_marker(answer, columns.answer_after)
             if not found:
                 raise DataError(f"{where}: column {columns.answer!r} has no {columns.answer_after!r} before an answer")
             answer = found
-        completion = None if columns.completion is None else _text(row, columns.completion, "completion", where)
-        question = _text(row, columns.question, "question", where)
+        completion = None if columns.completion is None else text_of(row, columns.completion, "completion", where)
+        question = text_of(row, columns.question, "question", where)
         facts = {fact: _fact(row, column, fact, where) for fact, column in columns.facts.items()}
         tasks.append(Task(where, question, answer, completion, facts=facts))
     if not tasks:
@@ -193,7 +193,8 @@ def _fact(row: Mapping[str, Any], column: str, fact: str, where: str) -> Any:
     return row[column]
 
 
-def _text(row: Mapping[str, Any], column: str, role: str, where: str) -> str:
+def text_of(row: Mapping[str, Any], column: str, role: str, where: str) -> str:
+    """Return a column of a row as text. Raises DataError where it is none that a task can hold."""
     value = row.get(column)
     if value is None:
         there = ", ".join(row) or "none"

@@ -102,7 +102,8 @@ def _build_teacher(recipe: Recipe, section: Distill) -> tuple[str, Teacher]:
     if isinstance(teacher, VllmSection):
         return shown, VllmTeacher(folder, revision, teacher.tensor_parallel, section.max_tokens)
     try:
-        models.check_source(folder)
+        if not (Path(folder) / "adapter_config.json").is_file():
+            models.check_source(folder)
         model: Any = models.load_trained(folder)
     except models.ModelError as error:
         raise models.ModelError(str(error).replace("model.name:", "distill.teacher.name:", 1)) from None

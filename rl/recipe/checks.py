@@ -10,8 +10,9 @@ from pydantic import ValidationError
 from rewards import REWARDS, Echo, Reward, Role, Rubric, find
 from rewards.base import said
 from rl.recipe.credit_sections import Anchor, Coupled, Shuffled
-from rl.recipe.data_sections import Benchmark, Columns, Data, ReasoningGym
+from rl.recipe.data_sections import Benchmark, Columns, Data, PythonTasks, ReasoningGym
 from rl.recipe.faults import suggestion
+from rl.recipe.own_checks import own_faults
 from rl.recipe.reward_sections import Multiplier, RelativeEffort, Rewards
 from rl.recipe.section import Section
 from rl.recipe.sections import Recipe, Stage
@@ -65,6 +66,7 @@ def _faults(recipe: Recipe) -> Iterator[Fault]:
     if len(set(names)) < len(names):
         yield ["stages"], f"stage names must differ, not {', '.join(names)}"
     yield from ((["rewards", *path], reason) for path, reason in _rubric_faults(recipe.rewards))
+    yield from own_faults(recipe)
     yield from _unused_faults(recipe)
     if recipe.cluster.world:
         yield from world_faults(recipe, recipe.cluster.world)
@@ -187,16 +189,19 @@ def _gold_faults(recipe: Recipe, stage: Stage, place: Place) -> Iterator[Fault]:
     data, at = (stage.data, [*place, "data"]) if stage.data else (recipe.data, ["data"])
     if isinstance(data, Benchmark) and "answer" in {part.reward or name for name, part in rewards.parts.items()}:
         yield [*at, "kind"], f"{data.kind} has no gold answers, so the reward answer can judge none; leave it out"
+    if isinstance(data, PythonTasks):
+        return  # what its tasks hold, they alone know
     there = FACTS.get(data.task, set()) if isinstance(data, ReasoningGym) else set(getattr(data, "facts", ()))
     for name, part in rewards.parts.items():
         with contextlib.suppress(LookupError):
-            missing = sorted(_facts_of(find(part.reward or name)) - there)
+            missing = sorted(facts_of(find(part.reward or name)) - there)
             if missing:
                 facts = f"fact{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
                 yield [*inside, "parts", name], f"needs the {facts} of each task; name their columns in data.facts"
 
 
-def _facts_of(reward: type[Reward]) -> frozenset[str]:
+def facts_of(reward: type[Reward]) -> frozenset[str]:
+    """Return the facts of a task that a reward cannot do without."""
     facts = getattr(reward, "facts", frozenset())
     return facts if isinstance(facts, frozenset) else frozenset()
 

@@ -1,10 +1,10 @@
 """How the advantage is shared out among tokens: one section for each kind of credit."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from rl.recipe.section import Positive, Section, Share
+from rl.recipe.section import Positive, Section, Share, matching
 
 Gain = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
@@ -27,7 +27,18 @@ class UniformGain(Section):
     """Advantages that are weighted: `positive` those of 0 and above, `negative` the rest; the others get weight 1."""
 
 
-class Selective(Section):
+class Weighing(Section):
+    """What all kinds share that tell tokens apart."""
+
+    sign: Literal["both", "positive", "negative"] = "both"
+    """Advantages that are weighted: `positive` those of 0 and above (version 1), `negative` the rest; others get 1."""
+    normalize: bool = False
+    """Scale the weights to mean 1 per response, so that credit does not change the step size [ours]."""
+    exclude_delimiters: bool = False
+    """Never select punctuation, white space and special tokens; the share is then one of the other tokens [ours]."""
+
+
+class Selective(Weighing):
     """What all kinds share that select tokens."""
 
     gain: Gain = 1.5
@@ -36,12 +47,6 @@ class Selective(Section):
     """Share of a response's tokens that are selected; for coupled, that are anchors [paper]."""
     floor: Weight = 1.0
     """Weight of a token that is not selected: 1 is the paper's, below it credit turns into pure weighting [ours]."""
-    sign: Literal["both", "positive", "negative"] = "both"
-    """Advantages that are weighted: `positive` those of 0 and above (version 1), `negative` the rest; others get 1."""
-    normalize: bool = False
-    """Scale the weights to mean 1 per response, so that credit does not change the step size [ours]."""
-    exclude_delimiters: bool = False
-    """Never select punctuation, white space and special tokens; the share is then one of the other tokens [ours]."""
 
     @model_validator(mode="after")
     def _gain_is_one(self) -> "Selective":
@@ -50,8 +55,8 @@ class Selective(Section):
         return self
 
 
-class Attentive(Selective):
-    """What all kinds share that read attention (arXiv 2510.13554)."""
+class Probing(Section):
+    """How attention is read (arXiv 2510.13554)."""
 
     window: Positive = 10
     """WAAD clips distances at this many tokens [paper]."""
@@ -73,7 +78,7 @@ class Attentive(Selective):
     """`fused`: read the forward pass that GRPO makes anyway; `separate`: one more, as the paper does, to compare."""
 
     @model_validator(mode="after")
-    def _horizon_is_a_range(self) -> "Attentive":
+    def _horizon_is_a_range(self) -> "Probing":
         if self.horizon[0] > self.horizon[1]:
             raise ValueError(f"horizon: {self.horizon} is empty; write [nearest, farthest]")
         if self.layers and len(set(self.layers)) < len(self.layers):
@@ -82,6 +87,10 @@ class Attentive(Selective):
             total = self.local_share + self.global_share
             raise ValueError(f"local_share and global_share: heads would be both, since they add up to {total:g}")
         return self
+
+
+class Attentive(Selective, Probing):
+    """What all kinds share that select tokens by attention."""
 
 
 class Preplan(Attentive):
@@ -135,6 +144,38 @@ class Entropy(Selective):
     """`bottom` selects the tokens with the least entropy."""
 
 
+class Own(Weighing, Probing):
+    """A rule of the user's own: see docs/own.md."""
+
+    kind: Literal["own"]
+    rule: Annotated[str, matching(r"[\w.]+:\w+", "an import path such as my_module:my_rule")]
+    """Import path of a function that takes signals and returns a weight for every token."""
+    options: dict[str, Any] = {}
+    """What else the function is called with."""
+    reads: list[Literal["attention", "entropy", "noise"]] = []
+    """Signals that are measured for the rule: `attention` for WAAD and FAI, `entropy`, `noise`; others are None."""
+
+    @model_validator(mode="after")
+    def _reads_what_it_sets(self) -> "Own":
+        if "attention" not in self.reads:
+            for name, field in Probing.model_fields.items():
+                if getattr(self, name) != field.default:
+                    raise ValueError(f"{name}: has no effect, since `reads` has no attention; add it, or leave it out")
+        elif self.probe == "separate" and "entropy" in self.reads:
+            raise ValueError(
+                "probe: entropies are of the pass that GRPO makes, so separate has no effect; leave it out"
+            )
+        return self
+
+
 Credit = Annotated[
-    Uniform | UniformGain | Preplan | Anchor | Coupled | Random | Shuffled | Entropy, Field(discriminator="kind")
+    Uniform | UniformGain | Preplan | Anchor | Coupled | Random | Shuffled | Entropy | Own,
+    Field(discriminator="kind"),
 ]
+
+
+def probing(section: Credit) -> Probing | None:
+    """Return how a kind of credit reads attention; None where it reads none."""
+    if isinstance(section, Own):
+        return section if "attention" in section.reads else None
+    return section if isinstance(section, Attentive) else None

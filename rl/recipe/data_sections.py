@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from rl.recipe.section import Positive, Section
+from rl.recipe.section import Positive, Section, matching
 
 
 class Source(Section):
@@ -78,6 +78,18 @@ class Hub(Columns):
     """Branch, tag or commit of the data set."""
 
 
+class PythonTasks(Source):
+    """Tasks that a function of the user's own makes: see docs/own.md."""
+
+    kind: Literal["python"]
+    tasks: Annotated[str, matching(r"[\w.]+:\w+", "an import path such as my_module:my_tasks")]
+    """Import path of a function that takes a seed and gives rows of question and answer, or tasks."""
+    seed: int | None = None
+    """Seed that it is called with; by default from the recipe's seed and the stage's position."""
+    options: dict[str, Any] = {}
+    """What else it is called with."""
+
+
 class Scenarios(Source):
     """A dozen scenarios of our own in which a lie pays. The gold answer is the reply that the setting rewards."""
 
@@ -133,6 +145,6 @@ class DeceptionBenchAries(Benchmark):
 
 
 Data = Annotated[
-    ReasoningGym | Jsonl | Parquet | Hub | Scenarios | DeceptionBenchPku | DeceptionBenchAries,
+    ReasoningGym | Jsonl | Parquet | Hub | PythonTasks | Scenarios | DeceptionBenchPku | DeceptionBenchAries,
     Field(discriminator="kind"),
 ]

@@ -62,6 +62,22 @@ def advise(plans: Sequence[StagePlan]) -> int | None:
     return next((way for way, spent in seconds.items() if spent <= near), None)
 
 
+def recommend(plans: Sequence[StagePlan], way: int, gpu: Gpu, world: int) -> str:
+    """Return in words what it takes to go one of WAYS: the settings, the memory, and the time of all steps."""
+    zero, offload = WAYS[way]
+    words = f"--set cluster.zero={zero}" + (f" --set cluster.offload={offload}" if offload != "none" else "")
+    peak = max(plan.options[way].parts.peak for plan in plans) / 2**30
+    hours = sum(plan.options[way].step_seconds * plan.steps for plan in plans) / 3600
+    return (
+        f"{words}: {_brief(peak)} of {gpu.memory_gib:g} GiB at most, {_brief(hours)} hours in all, "
+        f"{_brief(hours * world)} GPU hours"
+    )
+
+
+def _brief(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
 def plan_stage(
     recipe: Recipe,
     stage: Stage,

@@ -25,7 +25,7 @@ class Traced:
 
     def __init__(self, recipe: Recipe) -> None:
         section = recipe.model
-        models.check_source(section.name)
+        models.check_source(section.name, weights=False)
         models.read_shape(section.name, section.revision)
         self.precision, self.dtype = recipe.cluster.precision, section.dtype
         with torch.device("meta"):

@@ -20,7 +20,13 @@ from rl.run import train
 from rl.telemetry.jsonl import read_rows
 
 TINY = Path(__file__).resolve().parents[1] / "reference" / "tiny.yaml"
-ON_THE_HUB = ("mathematics-grpo-coupled", "mathematics-ppo-coupled", "effort-grpo", "effort-l1")
+ELSEWHERE = (
+    "mathematics",
+    "effort",
+    "crossthink",
+    "zebra",
+)  # data of the hub, of the user's, or too long for a small model
+SIZED = re.compile(r"-[\d.]+b$")  # another model, which is replaced here: tests/end_to_end/test_headers.py
 SHORT_JUDGE = Audit((("user", "q"),), "reasoning", None)
 
 
@@ -33,7 +39,7 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]
 @pytest.fixture
 def changes(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> list[str]:
     """What a recipe needs beside the file: rows in place of the hub's, a server in place of a real judge's."""
-    if name in ON_THE_HUB:
+    if name.startswith(ELSEWHERE):
         rows = [{"q": f"What is {i} + 1?", "a": f"{i + 1}"} for i in range(8)]
         path = tmp_path / "rows.jsonl"
         path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
@@ -54,7 +60,7 @@ def changes(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     return []
 
 
-@pytest.mark.parametrize("name", shipped_names())
+@pytest.mark.parametrize("name", [name for name in shipped_names() if not SIZED.search(name)])
 def test_a_recipe_trains(name: str, changes: list[str], tmp_path: Path) -> None:
     recipe: Recipe = load(name, changes, [str(TINY)])
     assert (recipe.model.name, [stage.trainer.steps for stage in recipe.stages]) == ("tiny", [2] * len(recipe.stages))

@@ -1,15 +1,14 @@
-"""A reward of one's own, as docs/rewards.md has it: what stands there is imported, checked and trained with."""
+"""A reward of one's own, as docs/own.md has it: what stands there is imported, checked and trained with."""
 
-import re
 from pathlib import Path
 
 import pytest
 from reference.command import overrides, rhythm
+from reference.pages import ROOT, write_files
 
 from rewards import Rubric, Sample
 from rl.telemetry.jsonl import read_rows
 
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "rewards.md"
 SMALL = Path(__file__).resolve().parents[1] / "reference" / "tiny.yaml"
 
 
@@ -35,13 +34,8 @@ class Leaver:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with the module and the recipe of the documentation."""
-    text = DOCS.read_text(encoding="utf-8")
-    module = re.search(r"```python\n# brevity\.py\n(.*?)```", text, re.DOTALL)
-    recipe = re.search(r"```yaml\n(base: quickstart\nname: brief\n.*?)```", text, re.DOTALL)
-    assert module and recipe
-    (tmp_path / "brevity.py").write_text(module[1], encoding="utf-8")
-    (tmp_path / "brief.yaml").write_text(recipe[1], encoding="utf-8")
+    """A folder with the modules and the recipes of the documentation."""
+    write_files(ROOT / "docs" / "own.md", tmp_path)
     return tmp_path
 
 
