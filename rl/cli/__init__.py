@@ -30,6 +30,7 @@ COMMANDS = (
     recipes.check,
     recipes.recipes,
     recipes.keys,
+    recipes.suites,
     sizes.plan,
     policies.generate,
     policies.report,

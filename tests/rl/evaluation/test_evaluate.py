@@ -10,20 +10,20 @@ from reference.command import rhythm
 from torch import Tensor
 
 from rl import tiny
-from rl.evaluation.evaluate import Decoding, EvaluationError, evaluate
+from rl.evaluation.decoding import Decoding
+from rl.evaluation.evaluate import EvaluationError, evaluate
 from rl.evaluation.results import results_of
-from rl.evaluation.suite import build_suite, settings_of
+from rl.evaluation.suite import build_suite, own_settings, shared_settings
 from rl.generate import Again
 from rl.policy import Policy
-from rl.recipe import load
-from rl.recipe.sections import Recipe
+from rl.recipe.suites import SuiteRecipe, load_suite
 from rl.telemetry.jsonl import read_rows
 
 RECIPE = ("data.limit=10",)
 
 
-def recipe(*changes: str) -> Recipe:
-    return load("quickstart", [*RECIPE, *changes])
+def recipe(*changes: str) -> SuiteRecipe:
+    return load_suite("quickstart", [*RECIPE, *changes])
 
 
 @pytest.fixture
@@ -32,11 +32,18 @@ def policy() -> Policy:
 
 
 def decoding(**changes: Any) -> Decoding:
-    standard = {"samples": 2, "max_tokens": 20, "temperature": 1.0, "again": None, "batch": 4, "seed": 0}
+    standard = {"samples": 2, "max_tokens": 20, "temperature": 1.0, "batch": 4, "seed": 0}
     return Decoding(**{**standard, **changes})
 
 
-def run(policy: Policy, folder: Path, how: Decoding, of: Recipe, stop_after: int | None = None) -> Any:
+def run(
+    policy: Policy,
+    folder: Path,
+    how: Decoding,
+    of: SuiteRecipe,
+    stop_after: int | None = None,
+    again: Again | None = None,
+) -> Any:
     done: list[int] = []
 
     def heard(count: int) -> None:
@@ -44,7 +51,9 @@ def run(policy: Policy, folder: Path, how: Decoding, of: Recipe, stop_after: int
         if stop_after is not None and len(done) == stop_after:
             raise KeyboardInterrupt
 
-    return evaluate(policy, build_suite(of), how, folder, settings_of(policy, of, how), lambda *_: None, heard)
+    suite = build_suite(of)
+    settings = {**own_settings(policy, again), **shared_settings(of, suite, how)}
+    return evaluate(policy, suite, how, folder, settings, lambda *_: None, heard, again)
 
 
 class Gold:
@@ -106,8 +115,8 @@ def test_reminded_arms_have_the_same_budget(policy: Policy, tmp_path: Path) -> N
     lengths = {}
     arms = {"plain": None, "question": Again("question"), "neutral": Again("neutral"), "nothing": Again("nothing")}
     for name, again in arms.items():
-        how = decoding(samples=1, max_tokens=60, temperature=0.0, again=again)
-        run(policy, tmp_path / name, how, recipe())
+        how = decoding(samples=1, max_tokens=60, temperature=0.0)
+        run(policy, tmp_path / name, how, recipe(), again=again)
         rows = read_rows(tmp_path / name / "generations.jsonl")
         lengths[name] = [row["num_tokens"] for row in rows]
         assert all((row["num_reminder_tokens"] > 0) is (name in ("question", "neutral")) for row in rows)
