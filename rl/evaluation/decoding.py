@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 
 import torch
 
-from rl.models import TINY, ModelError
+from rl.models import ModelError
 from rl.policy import Policy, Written
 
 Engine = Literal["transformers", "vllm"]
@@ -51,6 +51,14 @@ def writer_of(policy: Policy, decoding: Decoding) -> Writer:
     return VllmWriter(policy, decoding) if decoding.engine == "vllm" else TransformersWriter(policy, decoding)
 
 
+def check_engine(policy: Policy, decoding: Decoding) -> None:
+    """Raise ModelError where vLLM should write for a policy, and cannot."""
+    if decoding.engine == "vllm":
+        _vllm()
+        if (Path(policy.name) / "adapter_config.json").is_file():
+            raise ModelError(f"{policy.name}: --vllm reads whole models alone; merge the adapter into its base first")
+
+
 class TransformersWriter:
     """The policy itself, whose weights are loaded where they are not."""
 
@@ -66,10 +74,8 @@ class VllmWriter:
     """vLLM's offline engine, which reads the policy's folder itself; the policy may be without weights."""
 
     def __init__(self, policy: Policy, decoding: Decoding) -> None:
+        check_engine(policy, decoding)
         LLM, _ = _vllm()  # noqa: N806
-        if (Path(policy.name) / "adapter_config.json").is_file():
-            raise ModelError(f"{policy.name}: --vllm reads whole models alone; merge the adapter into its base first")
-        assert policy.name != TINY
         self._policy, self._decoding, self._seed = policy, decoding, decoding.seed
         self._model = LLM(model=policy.name, seed=decoding.seed % 2**32)
 

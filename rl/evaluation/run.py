@@ -33,9 +33,14 @@ def run_evaluation(
         if arm.policy.dial is not None and not arm.policy.knows_dial:
             warn(f"{arm.name}: this policy was not trained to be asked for a length; it may pay no heed")
     found = Study(arms, recipe, suite, decoding, folder).run(begin, heard)
+    write_pages(found, folder)
+    return found
+
+
+def write_pages(found: Evaluation, folder: Path) -> None:
+    """Write results.md and results.html. Raises EvaluationError."""
     try:
         for name, text in (("results.md", markdown(found)), ("results.html", render(found))):
             write_atomically(folder / name, text.encode("utf-8", "replace").decode())
     except OSError as error:
         raise EvaluationError(f"{error.filename or folder}: {error.strerror}") from None
-    return found

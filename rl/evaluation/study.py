@@ -10,7 +10,7 @@ from typing import Any
 from rl.evaluation.arms import Arm
 from rl.evaluation.deceived import Judged, difference_in, judge_answers
 from rl.evaluation.deception import Deception
-from rl.evaluation.decoding import Decoding, writer_of
+from rl.evaluation.decoding import Decoding, check_engine, writer_of
 from rl.evaluation.differences import differences
 from rl.evaluation.evaluate import (
     EvaluationError,
@@ -97,6 +97,7 @@ class Study:
             check_settings(self.folder, self.shared)
         for arm in self.arms:
             check_settings(self.places[arm.name], self._settings(arm))
+            check_engine(arm.policy, self.decoding)
             for task in self.suite.tasks:
                 ask(arm.policy, task, self.decoding.max_tokens, arm.again)
 
