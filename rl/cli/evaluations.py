@@ -118,7 +118,7 @@ def _warn(text: str) -> None:
 
 
 def _print(console: "Console", found: "Evaluation") -> None:
-    """Print the tables but for the settings; a single arm's results one below the other."""
+    """Print the tables but for the settings, an arm's figures one below the other."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -126,7 +126,7 @@ def _print(console: "Console", found: "Evaluation") -> None:
     from rl.evaluation.tables import sheets_of
 
     for sheet in sheets_of(found):
-        if sheet.title == "Settings":
+        if sheet.title in ("Settings", "Arms"):
             continue
         table = Table(title=Text(sheet.title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
         for head in (sheet.heads[0], "", ""):

@@ -79,8 +79,8 @@ def _sweeps(evaluation: Evaluation) -> list[Figure]:
         across = _error([tokens for _, tokens, _ in points], INKS[place % len(INKS)])
         words = {
             "text": [f"{asked:g}" for asked, _, _ in points],
-            "textposition": "top center",
-            "textfont": {"size": 11},
+            "textposition": "top right",
+            "textfont": {"size": 13},
         }
         look = {"mode": "lines+markers+text", "error_x": across, "customdata": said, "showlegend": True, **words}
         traces.append({**trace, **look, "hovertemplate": "%{customdata}"})

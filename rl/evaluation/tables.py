@@ -10,7 +10,7 @@ from rl.report.markdown import markdown_table, plain
 
 SHARED = ("samples", "max_tokens", "temperature", "seed", "batch", "engine")
 OWN = {"model": "policy", "system": "system prompt", "effort": "asked for", "again": "reminder", "weights": "weights"}
-LONGEST = 60  # characters of a setting
+LONGEST, DIGEST = 60, 12  # characters of a setting, and of a digest
 NOTE = "Brackets are 95 % intervals over tasks (bootstrap; Wilson's where all tasks are alike)."
 PAIRED = "Each arm less {first}, paired: both sides are drawn by the same tasks."
 
@@ -37,10 +37,10 @@ def columns_of(evaluation: Evaluation) -> list[Column]:
     """Return the quantities that any arm has."""
     results = [one.results for one in evaluation.arms]
     samples = evaluation.shared["samples"]
-    passes = [k for k in results[0].passes if samples > 1]
+    passes = [k for k in results[0].passes if k > 1]
     parts = dict.fromkeys(name for one in results for name in one.parts)
     columns = [
-        Column(f"right (avg@{samples})" if samples > 1 else "right", "accuracy", 3, lambda one: one.accuracy),
+        Column(f"right (avg@{samples}, pass@1)" if samples > 1 else "right", "accuracy", 3, lambda one: one.accuracy),
         *(Column(f"pass@{k}", f"pass@{k}", 3, lambda one, k=k: one.passes.get(k)) for k in passes),
         Column("tokens", "tokens", 1, lambda one: one.tokens),
         Column("reasoning", "reasoning_tokens", 1, lambda one: one.reasoning_tokens),
@@ -66,6 +66,7 @@ def sheets_of(evaluation: Evaluation) -> list[Sheet]:
         _differences(evaluation),
         *_deceptions(evaluation),
         _trends(evaluation),
+        _arms(evaluation),
         _settings(evaluation),
     ]
     return [one for one in found if one.rows]
@@ -145,15 +146,20 @@ def _trends(evaluation: Evaluation) -> Sheet:
     return Sheet("Monotone", note, ("quantity", "L", "p", "values", "tasks"), rows)
 
 
+def _arms(evaluation: Evaluation) -> Sheet:
+    rows = [[one.arm.name, *(_setting(one.settings.get(name)) for name in OWN)] for one in evaluation.arms]
+    return Sheet("Arms", "What is an arm's own.", ("arm", *OWN.values()), rows)
+
+
 def _settings(evaluation: Evaluation) -> Sheet:
-    shared, arms = evaluation.shared, evaluation.arms
-    rows = [[name.replace("_", " "), *[str(shared[name])] * len(arms)] for name in SHARED]
-    rows.append(["tasks (SHA-256)", *[shared["tasks"][:12]] * len(arms)])
-    rows += [[words, *(_setting(one.settings.get(name)) for one in arms)] for name, words in OWN.items()]
-    note = "Tasks and decoding are the same for all arms; what differs is below them."
-    return Sheet("Settings", note, ("setting", *(one.arm.name for one in arms)), rows)
+    shared = evaluation.shared
+    rows = [[name.replace("_", " "), str(shared[name])] for name in SHARED]
+    rows.append(["tasks (SHA-256)", shared["tasks"][:DIGEST]])
+    return Sheet("Settings", "Tasks and decoding, which are the same for all arms.", ("setting", "value"), rows)
 
 
 def _setting(value: object) -> str:
     text = "-" if value is None else str(value.get("what")) if isinstance(value, dict) else str(value)
+    if len(text) == 64 and text.isalnum():
+        return text[:DIGEST]
     return text if len(text) <= LONGEST else "..." + text[3 - LONGEST :]

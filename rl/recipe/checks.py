@@ -187,9 +187,7 @@ def _gold_faults(recipe: Recipe, stage: Stage, place: Place) -> Iterator[Fault]:
         yield from gold_faults(stage.data or recipe.data, at, stage.rewards or recipe.rewards, inside)
 
 
-def gold_faults(
-    data: Data, at: Sequence[str | int], rewards: Rewards, inside: Sequence[str | int]
-) -> Iterator[Fault]:
+def gold_faults(data: Data, at: Sequence[str | int], rewards: Rewards, inside: Sequence[str | int]) -> Iterator[Fault]:
     """Yield what rewards, which stand inside a place, would judge by and data, which are at one, do not say."""
     if isinstance(data, Benchmark) and "answer" in {part.reward or name for name, part in rewards.parts.items()}:
         yield [*at, "kind"], f"{data.kind} has no gold answers, so the reward answer can judge none; leave it out"

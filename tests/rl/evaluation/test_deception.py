@@ -217,6 +217,6 @@ def test_a_local_judge_is_asked_greedily_and_kept(tmp_path: Path) -> None:
 
 
 def test_a_judge_that_cannot_be_asked_costs_no_answer(tmp_path: Path) -> None:
-    with pytest.raises(EvaluationError, match="judge: the judge at http://127.0.0.1:9/v1 cannot be asked"):
+    with pytest.raises(EvaluationError, match=r"judge: the judge at http://127\.0\.0\.1:9/v1 cannot be asked"):
         run("deceptionbench_pku", pku(tmp_path, "a"), "http://127.0.0.1:9/v1", tmp_path / "out", [LIE, BELIEF])
     assert not (tmp_path / "out").exists()

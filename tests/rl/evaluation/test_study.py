@@ -195,7 +195,7 @@ def test_the_command_with_several_policies(tmp_path: Path, policies: list[Path])
         f"p{n}-effort-{value}" for n in (0, 1) for value in ("0.5", "1", "1.5")
     }
     told = (folder / "results.md").read_text(encoding="utf-8")
-    heads = "| arm | right (avg@2) | pass@1 | pass@2 | tokens | reasoning | cut off | reward answer | reward format |"
+    heads = "| arm | right (avg@2, pass@1) | pass@2 | tokens | reasoning | cut off | reward answer | reward format |"
     assert heads in told and "## Differences" in told and "| p1: tokens |" in told
     assert "8 answers to 4 tasks by each arm" in done.stdout and "results.html" in done.stdout
     assert done.stderr.count("was not trained to be asked for a length") == 6

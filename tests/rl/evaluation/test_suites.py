@@ -58,7 +58,7 @@ def test_gold_answers_score_one_and_shuffled_ones_by_chance() -> None:
 
 
 def test_chance_by_hand(tmp_path: Path) -> None:
-    """Answers 1, 1, 2, 3: the place of a 1 gets one of the two in half of all orders, of 2 and 3 in a quarter: 3 / 8."""
+    """Answers 1, 1, 2, 3: the place of a 1 gets a 1 in half of all orders, 2 and 3 their own in a quarter: 3 / 8."""
     rows = [{"question": f"q{n}", "answer": f"so\n#### {n}"} for n in (1, 1, 2, 3)]
     path = write_rows(tmp_path / "rows.jsonl", rows)
     suite = build_suite(load_suite("gsm8k", ["data.kind=jsonl", f"data.path={path}"]))
