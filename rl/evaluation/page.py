@@ -88,7 +88,7 @@ def _sweeps(evaluation: Evaluation) -> list[Figure]:
         return []
     shape = _shape("share right", "mean tokens", "linear")
     shape["hovermode"] = "closest"
-    note = "Each point is one value that was asked for, which stands above it; bars are 95 % intervals over tasks."
+    note = "Each point is one value that was asked for, which stands beside it; bars are 95 % intervals over tasks."
     return [card("Accuracy against tokens", note, {"data": traces, "layout": shape}, wide=True)]
 
 
@@ -101,8 +101,8 @@ def _deceptions(evaluation: Evaluation) -> dict[str, list[Figure]]:
             shares = one.deception.by[name] if one.deception else {}
             known = [(label(value), share.value) for value, share in shares.items() if share.value is not None]
             dots = _dot(label(one.arm.name), [value for value, _ in known], [value for _, value in known], place)
-            traces.append({**dots, "showlegend": len(judged) > 1})
-        figure = {"data": traces, "layout": _shape("share", "", "category")}
+            traces.append({**dots, "showlegend": len(judged) > 1, "offsetgroup": str(place)})
+        figure = {"data": traces, "layout": _shape("share", "", "category") | {"scattermode": "group"}}
         found[f"By {name}"] = [card(f"Deception by {name}", "Share of the judged answers.", figure, wide=True)]
     return found
 
