@@ -16,7 +16,7 @@ from rl.evaluation.evaluate import GENERATIONS, evaluate
 from rl.evaluation.results import Results
 from rl.evaluation.suite import build_suite, own_settings, shared_settings
 from rl.intervals import Interval
-from rl.policy import Policy
+from rl.policy import Policy, digest_of
 from rl.recipe.sections import Recipe
 from rl.recipe.suites import SuiteRecipe
 from rl.telemetry.jsonl import read_rows, write_atomically
@@ -105,7 +105,7 @@ def intervene(
     own = recipe.model_copy(update={"data": last.data or recipe.data, "rewards": last.rewards or recipe.rewards})
     asked = SuiteRecipe.of(own)
     suite = build_suite(asked)
-    said = {**own_settings(policy), **shared_settings(asked, suite, decoding)}
+    said = {**own_settings(policy, digest_of(Path(policy.name))), **shared_settings(asked, suite, decoding)}
     results = {}
     for name, chosen in sets.items():
         settings = {**said, "heads": names_of(chosen), "factor": factor if chosen else 1.0}

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 from rl.evaluation.evaluate import EvaluationError
@@ -46,12 +47,15 @@ def plan_arms(wanted: Wanted, fallback: str | None) -> list[Arm]:
 
     `fallback` is the system prompt of a policy that was not trained here.
     """
-    twice = next((model for place, model in enumerate(wanted.models) if model in wanted.models[:place]), None)
-    if twice is not None:
-        raise EvaluationError(f"{twice}: is named twice; an arm counts once")
     arms: list[Arm] = []
+    known: dict[str, str] = {}
     for model, name in zip(wanted.models, names_of(wanted.models), strict=True):
-        arms += _arms_of(model, name, wanted, fallback)
+        own = _arms_of(model, name, wanted, fallback)
+        policy = own[0].policy.name
+        if policy in known:
+            raise EvaluationError(f"{model}: is named twice ({known[policy]}); a policy counts once")
+        known[policy] = model
+        arms += own
     return arms
 
 
@@ -71,11 +75,13 @@ def _arms_of(model: str, name: str, wanted: Wanted, fallback: str | None) -> lis
 
 
 def names_of(models: Sequence[str]) -> list[str]:
-    """Name each model by its folder, those of a run's stages by run and stage; equal names are numbered."""
-    names = [_name(model) for model in models]
-    return [
-        f"{name}-{names[:place].count(name) + 1}" if names.count(name) > 1 else name for place, name in enumerate(names)
-    ]
+    """Name each model by its folder, those of a run's stages by run and stage; a name that is taken gets a number."""
+    names: list[str] = []
+    for model in models:
+        base = _name(model)
+        numbered = (f"{base}-{number}" for number in count(2))
+        names.append(next(name for name in chain([base], numbered) if name not in names))
+    return names
 
 
 def _name(model: str) -> str:

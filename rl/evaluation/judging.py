@@ -76,7 +76,7 @@ class InnerJudge:
 
     def __init__(self, section: LocalJudge) -> None:
         try:
-            self._policy = Policy.load(section.name, system="")
+            self._policy = Policy.load(section.name, system="", weights=False)
         except ModelError as error:
             raise ModelError(f"judge.name: {error}") from None
         self._max_tokens, self._batch = section.max_tokens, section.batch
@@ -84,6 +84,8 @@ class InnerJudge:
 
     def ask(self, questions: Mapping[str, Sequence[Message]], heard: Heard) -> None:
         """Answer all questions greedily, batch by batch; one that does not fit is refused."""
+        if questions:  # until then the policies that are judged have the memory
+            self._policy = self._policy.with_weights()
         fitting: list[tuple[str, list[int], int]] = []
         for key, messages in questions.items():
             system, user = (message["content"] for message in messages)

@@ -27,6 +27,7 @@ from rl.evaluation.suite import own_settings, shared_settings
 from rl.evaluation.trend import Trend, trends_of
 from rl.generate import ask
 from rl.intervals import Interval
+from rl.policy import digest_of
 from rl.recipe.suites import SuiteRecipe
 
 Begin = Callable[[str, int, int], None]
@@ -67,7 +68,8 @@ class Study:
     ) -> None:
         self.arms, self.recipe, self.suite, self.decoding, self.folder = arms, recipe, suite, decoding, folder
         self.shared = shared_settings(recipe, suite, decoding)
-        self.owns = {arm.name: own_settings(arm.policy, arm.again) for arm in arms}
+        weights = {name: digest_of(Path(name)) for name in dict.fromkeys(arm.policy.name for arm in arms)}
+        self.owns = {arm.name: own_settings(arm.policy, weights[arm.policy.name], arm.again) for arm in arms}
         self.places = {arm.name: folder if len(arms) == 1 else folder / arm.name for arm in arms}
 
     def run(self, begin: Begin, heard: Heard) -> Evaluation:

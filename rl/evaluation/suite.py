@@ -2,17 +2,16 @@
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
-from rl.data import Task
+from rl.data import DataError, Task
 from rl.evaluation.decoding import Decoding
 from rl.evaluation.evaluate import EvaluationError, Suite
 from rl.generate import Again
 from rl.parts import build_rubric
-from rl.policy import Policy, digest_of
+from rl.policy import Policy
 from rl.recipe.checks import needs_of
-from rl.recipe.data_sections import Benchmark, DeceptionBenchPku
+from rl.recipe.data_sections import Benchmark, DeceptionBenchPku, Hub
 from rl.recipe.suites import SuiteRecipe
 from rl.sourcing import load_tasks, task_seed
 
@@ -52,6 +51,16 @@ def _with_beliefs(recipe: SuiteRecipe) -> Suite:
 
 
 def _tasks(recipe: SuiteRecipe) -> list[Task]:
+    try:
+        return _rows(recipe)
+    except DataError as error:
+        if not isinstance(recipe.data, Hub):
+            raise
+        copy = "take a copy of your own: --set data.kind=jsonl --set data.path=FILE"
+        raise DataError(f"{error}; {copy}") from None
+
+
+def _rows(recipe: SuiteRecipe) -> list[Task]:
     return load_tasks(recipe.data, task_seed(recipe.seed, STAGE), worked=False)[: recipe.data.limit]
 
 
@@ -71,11 +80,11 @@ def shared_settings(recipe: SuiteRecipe, suite: Suite, decoding: Decoding) -> di
     }
 
 
-def own_settings(policy: Policy, again: Again | None = None) -> dict[str, Any]:
-    """Return what is an arm's own: which policy it is, and how that is asked."""
+def own_settings(policy: Policy, weights: str | None, again: Again | None = None) -> dict[str, Any]:
+    """Return what is an arm's own: which policy it is, by the digest of its weights, and how that is asked."""
     return {
         "model": policy.name,
-        "weights": digest_of(Path(policy.name)),
+        "weights": weights,
         "system": policy.system,
         "effort": policy.asked if policy.dial else None,
         "wording": policy.dial.wording if policy.dial else None,

@@ -49,7 +49,7 @@ def run(
             raise KeyboardInterrupt
 
     suite = build_suite(of)
-    settings = {**own_settings(policy, again), **shared_settings(of, suite, how)}
+    settings = {**own_settings(policy, None, again), **shared_settings(of, suite, how)}
     return evaluate(policy, suite, how, folder, settings, lambda *_: None, heard, again)
 
 

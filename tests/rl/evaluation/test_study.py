@@ -160,7 +160,7 @@ def test_which_arms_there_are(policies: list[Path]) -> None:
     [single] = plan_arms(Wanted([one], tokens=[40], agains=["neutral"], first=9), None)
     assert single.name == "p0" and single.again and (single.again.what, single.again.first) == ("neutral", 9)
     with pytest.raises(EvaluationError, match="is named twice"):
-        plan_arms(Wanted([one, one]), None)
+        plan_arms(Wanted([one, two, one]), None)
     with pytest.raises(ModelError, match="there is no such folder"):
         plan_arms(Wanted([one, "nowhere"]), None)
 
@@ -168,8 +168,9 @@ def test_which_arms_there_are(policies: list[Path]) -> None:
 def test_models_are_named_by_what_tells_them_apart(tmp_path: Path) -> None:
     final = tmp_path / "run" / "checkpoints" / "grpo" / "final"
     final.mkdir(parents=True)
-    assert names_of([str(final), "Qwen/Qwen3-0.6B", "a/b", "c/b"]) == ["run-grpo", "Qwen3-0.6B", "b-1", "b-2"]
+    assert names_of([str(final), "Qwen/Qwen3-0.6B", "a/b", "c/b"]) == ["run-grpo", "Qwen3-0.6B", "b", "b-2"]
     assert names_of([str(tmp_path / "run"), "we ird/$blue<b>"]) == ["run", "blue-b"]
+    assert names_of(["a/b", "c/b", "b-2"]) == ["b", "b-2", "b-2-2"]
 
 
 def test_reminders_are_arms_of_the_same_budget(tmp_path: Path, policies: list[Path]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from reference.command import rhythm
 
+from rl.data import DataError
 from rl.evaluation.evaluate import Suite
 from rl.evaluation.suite import build_suite
 from rl.generate import Reply
@@ -109,3 +110,11 @@ def test_every_suite_and_every_recipe_makes_one() -> None:
 def test_what_is_no_suite_is_said(name: str, changes: tuple[str, ...], fault: str) -> None:
     with pytest.raises(RecipeError, match=fault):
         load_suite(name, changes)
+
+
+def test_a_hub_that_cannot_be_reached_is_said_with_a_way_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    with pytest.raises(
+        DataError, match=r"cannot load 'HuggingFaceH4/MATH-500' .*; take a copy of your own: --set data"
+    ):
+        build_suite(load_suite("math500"))
