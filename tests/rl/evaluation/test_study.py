@@ -103,7 +103,7 @@ def test_an_arm_that_was_begun_with_other_settings_is_refused(tmp_path: Path) ->
     settings.write_text(settings.read_text(encoding="utf-8").replace('"seed": 0', '"seed": 3'), encoding="utf-8")
     before = read_rows(folder / "one" / "generations.jsonl")
     with pytest.raises(EvaluationError, match=r"out/two: was begun with other settings \(seed, suite\)"):
-        run(folder, arm("one", []), arm("two", []), arm("four", texts))
+        run(folder, arm("four", texts), arm("one", []), arm("two", []))
     assert not (folder / "four").exists() and read_rows(folder / "one" / "generations.jsonl") == before
 
 
