@@ -8,7 +8,7 @@ from rl.data import Task
 from rl.echo.openings import Neutral
 from rl.effort import CLOSING, reasoning_length
 from rl.models import ModelError
-from rl.policy import Policy, Written
+from rl.policy import Policy, Write, Written
 
 REMINDER = "\nLet me read the question again: {question}\n"
 """What goes between the two halves of a reasoning; the paper gives no words [ours]."""
@@ -70,20 +70,28 @@ def ask(policy: Policy, task: Task, max_tokens: int, again: Again | None = None)
     return Asked(task, start, reminder, room, first)
 
 
-def replies(policy: Policy, asked: Sequence[Asked], *, temperature: float, again: Again | None = None) -> list[Reply]:
-    """Answer tasks as one batch, each within its room.
+def replies(
+    policy: Policy,
+    asked: Sequence[Asked],
+    *,
+    temperature: float,
+    again: Again | None = None,
+    write: Write | None = None,
+) -> list[Reply]:
+    """Answer tasks as one batch, each within its room; `write` takes the place of the policy's own.
 
     With `again`, the reasoning is broken off at its end, or after the tokens of the first half; the reminder follows in
     its place, and then what the policy goes on with, in the tokens that are left. Without, it writes as it likes in the
     same budget: the plain continuation.
     """
+    write = write or policy.write
     halves: list[list[int]] = [[] for _ in asked]
     if again is not None:
-        chains = policy.write([one.start for one in asked], [one.first for one in asked], temperature, reasoning=True)
+        chains = write([one.start for one in asked], [one.first for one in asked], temperature, reasoning=True)
         halves = [_open(policy, chain) + one.reminder for chain, one in zip(chains, asked, strict=True)]
     begun = [one.start + half for one, half in zip(asked, halves, strict=True)]
     left = [one.room - len(half) for one, half in zip(asked, halves, strict=True)]
-    rests = policy.write(begun, left, temperature)
+    rests = write(begun, left, temperature)
     return [
         _reply(policy, one, half + rest.ids, rest.cut) for one, half, rest in zip(asked, halves, rests, strict=True)
     ]

@@ -46,7 +46,17 @@ def means_of(table: Sequence[Sequence[float]], groups: Sequence[Hashable], seed:
     ]
 
 
-def share_of(flags: Sequence[bool], groups: Sequence[Hashable]) -> Interval | None:
+def rate_of(rates: Sequence[float], groups: Sequence[Hashable], seed: int = 0) -> Interval | None:
+    """Return the mean of rates between 0 and 1 with the bootstrap over groups; None where there are no rates.
+
+    Where all groups are alike a bootstrap has no width, and says that a share of one is certain: there the interval is
+    Wilson's, of as many flags as there are groups [ours].
+    """
+    found = mean_of(rates, groups, seed)
+    return share_of(rates, groups) if found is not None and found.low == found.high else found
+
+
+def share_of(flags: Sequence[bool] | Sequence[float], groups: Sequence[Hashable]) -> Interval | None:
     """Return the share that is true, with Wilson's interval; None where there are no flags.
 
     The number of independent flags that it takes is that which the spread between groups speaks for, and the number of

@@ -1,5 +1,6 @@
 """The policy and its tokenizer: embedded, from a local folder, or from the hub; plain or with LoRA adapters."""
 
+import contextlib
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool
-from peft import AutoPeftModelForCausalLM, LoraConfig, PeftModel, get_peft_model
+from peft import AutoPeftModelForCausalLM, LoraConfig, PeftConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import (
@@ -160,6 +161,30 @@ def load_trained(name: str) -> PreTrainedModel | PeftModel:
         return AutoPeftModelForCausalLM.from_pretrained(name)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise ModelError(f"{name}: the adapter or its base model cannot be loaded: {first_line(error)}") from None
+
+
+def load_outline(name: str) -> PreTrainedModel:
+    """Return what load_trained would, without its weights: enough to know how it is asked. Raises ModelError."""
+    folder = Path(name)
+    if (folder / "adapter_config.json").is_file():
+        own = folder.parent.parent / "base"
+        name = str(own) if (own / "config.json").is_file() else _base_of(folder)
+    try:
+        config = AutoConfig.from_pretrained(name)
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise ModelError(f"model.name: cannot load the config of {name}: {first_line(error)}") from None
+    with contextlib.suppress(OSError):  # many models have none, and take it from their config
+        model.generation_config = GenerationConfig.from_pretrained(name)
+    return model
+
+
+def _base_of(adapter: Path) -> str:
+    try:
+        return str(PeftConfig.from_pretrained(str(adapter)).base_model_name_or_path)
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(f"{adapter}: the adapter's config cannot be read: {first_line(error)}") from None
 
 
 @contextmanager

@@ -1,10 +1,11 @@
 """A trained policy: loaded from a run, a folder or the hub, asked in the words that it was trained on, in batches."""
 
+import copy
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import torch
 import transformers
@@ -27,6 +28,14 @@ class Written:
 
     ids: list[int]
     cut: bool
+
+
+class Write(Protocol):
+    """Go on from each start with at most so many tokens, as `Policy.write` does."""
+
+    def __call__(
+        self, starts: Sequence[Sequence[int]], most: Sequence[int], temperature: float, *, reasoning: bool = False
+    ) -> list[Written]: ...
 
 
 class Policy:
@@ -60,11 +69,12 @@ class Policy:
         fallback: str | None = None,
         effort: float | None = None,
         tokens: int | None = None,
+        weights: bool = True,
     ) -> Self:
         """Load a policy by folder, run directory or hub name. Raises ModelError and RunError.
 
         `system` takes the place of the system prompt that it was trained with, "" of any; `fallback` is for a policy
-        that was not trained here.
+        that was not trained here. Without `weights` it cannot write, but everything else of it is there.
         """
         transformers.utils.logging.disable_progress_bar()
         if not name:
@@ -79,11 +89,9 @@ class Policy:
             if not (Path(folder) / "adapter_config.json").is_file():
                 models.check_source(folder)
             tokenizer = models.load_tokenizer(folder)
-            model: Any = models.load_trained(folder)
+            model: Any = _loaded(folder) if weights else models.load_outline(folder)
         except models.ModelError as error:
             raise models.ModelError(str(error).removeprefix("model.name: ")) from None  # no recipe's key names it here
-        if torch.accelerator.is_available():
-            model = model.to(torch.accelerator.current_accelerator())
         dial = None
         if effort is not None or tokens is not None:
             dial = _dial("relative" if effort is not None else "tokens", use, folder)
@@ -91,6 +99,20 @@ class Policy:
         policy = cls(folder, model, tokenizer, trained if system is None else system, dial, effort or tokens or 0.0)
         policy.knows_dial = bool(use.get("effort"))
         return policy
+
+    def with_weights(self) -> Self:
+        """Return the same policy able to write, where it was loaded without its weights. Raises ModelError."""
+        if self.model.device.type != "meta":
+            return self
+        other = copy.copy(self)
+        other.model = _loaded(self.name).eval()
+        return other
+
+    def asking(self, asked: float) -> Self:
+        """Return the same policy, asked for another effort or number of tokens."""
+        other = copy.copy(self)
+        other.asked = asked
+        return other
 
     @property
     def context(self) -> int:
@@ -159,13 +181,14 @@ class Policy:
             if "probability tensor" not in str(error):
                 raise
             raise models.ModelError(f"{self.name}: gives no finite probabilities; its weights are damaged") from None
-        return [self._written(row[:limit], reasoning) for row, limit in zip(rows, most, strict=True)]
+        return [self.written(row[:limit], reasoning) for row, limit in zip(rows, most, strict=True)]
 
     def text(self, ids: Sequence[int]) -> str:
         """Return what tokens say, special ones too."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=False))
 
-    def _written(self, row: list[int], reasoning: bool) -> Written:
+    def written(self, row: list[int], reasoning: bool) -> Written:
+        """Return a row of tokens up to the one that ends it, or up to the end of its reasoning."""
         end = next((place for place, token in enumerate(row) if token in self.ends), len(row))
         if not reasoning or CLOSING not in self.text(row[:end]):
             return Written(row[:end], cut=end == len(row))
@@ -190,6 +213,11 @@ def digest_of(folder: Path) -> str | None:
         with file.open("rb") as opened:
             found.update(hashlib.file_digest(opened, "sha256").digest())
     return found.hexdigest() if files else None
+
+
+def _loaded(folder: str) -> Any:
+    model: Any = models.load_trained(folder)
+    return model.to(torch.accelerator.current_accelerator()) if torch.accelerator.is_available() else model
 
 
 def _dial(kind: str, use: dict[str, Any], name: str) -> Dial:

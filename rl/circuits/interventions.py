@@ -6,17 +6,19 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from rl.attention import Head, HeadError, check_heads, heads_in, scaled
 from rl.circuits.snapshots import CircuitError
 from rl.circuits.study import names_of
-from rl.evaluation.evaluate import GENERATIONS, Decoding, evaluate
+from rl.evaluation.decoding import Decoding
+from rl.evaluation.differences import difference
+from rl.evaluation.evaluate import GENERATIONS, evaluate
 from rl.evaluation.results import Results
-from rl.evaluation.suite import build_suite, settings_of
-from rl.intervals import Interval, difference_of
-from rl.policy import Policy
+from rl.evaluation.suite import build_suite, own_settings, shared_settings
+from rl.intervals import Interval
+from rl.policy import Policy, digest_of
 from rl.recipe.sections import Recipe
+from rl.recipe.suites import SuiteRecipe
 from rl.telemetry.jsonl import read_rows, write_atomically
 
 UNCHANGED, RESULT = "unchanged", "intervention.json"
@@ -101,7 +103,9 @@ def intervene(
     sets |= {f"control-{number}": one for number, one in enumerate(drawn, 1)}
     last = recipe.stages[-1]
     own = recipe.model_copy(update={"data": last.data or recipe.data, "rewards": last.rewards or recipe.rewards})
-    suite, said = build_suite(own), settings_of(policy, own, decoding)
+    asked = SuiteRecipe.of(own)
+    suite = build_suite(asked)
+    said = {**own_settings(policy, digest_of(Path(policy.name))), **shared_settings(asked, suite, decoding)}
     results = {}
     for name, chosen in sets.items():
         settings = {**said, "heads": names_of(chosen), "factor": factor if chosen else 1.0}
@@ -124,19 +128,10 @@ def _arm(name: str, heads: Heads, results: Results, folder: Path, seed: int) -> 
     if name == UNCHANGED:
         return Arm(name, [], results)
     ours, theirs = read_rows(folder / name / GENERATIONS), read_rows(folder / UNCHANGED / GENERATIONS)
-
-    def change(read: Callable[[dict[str, Any]], float | None]) -> Interval | None:
-        left, right = (
-            [(float(value), row["task"]) for row in rows if (value := read(row)) is not None] for rows in (ours, theirs)
-        )
-        values = [[value for value, _ in side] for side in (left, right)]
-        tasks = [[task for _, task in side] for side in (left, right)]
-        return difference_of(values[0], tasks[0], values[1], tasks[1], seed)
-
     return Arm(
         name,
         names_of(heads),
         results,
-        change(lambda row: row["correct"]),
-        change(lambda row: row["num_tokens"]),
+        difference(ours, theirs, lambda row: row["correct"], seed),
+        difference(ours, theirs, lambda row: row["num_tokens"], seed),
     )

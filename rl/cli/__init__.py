@@ -33,6 +33,7 @@ COMMANDS = (
     recipes.recipes,
     recipes.keys,
     manual.commands,
+    recipes.suites,
     sizes.plan,
     policies.generate,
     policies.report,

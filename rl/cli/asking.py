@@ -1,7 +1,8 @@
 """How a policy is asked: the options that generate and eval share."""
 
 import math
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
@@ -11,8 +12,13 @@ if TYPE_CHECKING:
     from rl.generate import Again
     from rl.policy import Policy
 
+Item = TypeVar("Item")
 Effort = Annotated[float | None, typer.Option(metavar="R", help="Effort relative to the usual, such as 0.5.")]
 Tokens = Annotated[int | None, typer.Option(metavar="N", help="In place of effort: a number of tokens.")]
+Efforts = Annotated[
+    str | None, typer.Option(metavar="R,...", help="Effort relative to the usual, such as 0.5; several as 0.4,0.7,1.0.")
+]
+Numbers = Annotated[str | None, typer.Option(metavar="N,...", help="In place of effort: numbers of tokens.")]
 System = Annotated[
     str | None,
     typer.Option(metavar="TEXT", help='System prompt; by default the one it was trained with, "" for none.'),
@@ -26,10 +32,31 @@ Reminder = Annotated[
         "as long or by nothing."
     ),
 ]
+Agains = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WHAT,...",
+        help="Let it reason on half-way, in the same budget: reminded of the `question`, or as controls by `neutral` "
+        "words as long or by `nothing`; `none` is without. Several are arms, such as none,question,neutral.",
+    ),
+]
 First = Annotated[
     int | None, typer.Option(metavar="N", min=1, help="With --again: most tokens before it; by default half.")
 ]
 Seed = Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="Seed of the sampling.")]
+
+
+def items(option: str, text: str | None, of: Callable[[str], Item]) -> list[Item]:
+    """Return the items of a list such as 0.4,0.7; leave where one is none, or stands there twice."""
+    found = []
+    for part in text.split(",") if text is not None else ():
+        try:
+            found.append(of(part.strip()))
+        except ValueError:
+            fail(f"{option}: {part.strip()!r} is no number; write a list such as 0.4,0.7,1.0")
+    if len(set(found)) < len(found):
+        fail(f"{option}: {text} names one of them twice")
+    return found
 
 
 def check(

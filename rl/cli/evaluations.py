@@ -1,100 +1,138 @@
-"""The command that measures how good a policy is: eval."""
+"""The command that measures how good policies are: eval."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rl.cli.app import Overrides, fail, patient_console
-from rl.cli.asking import (
-    Effort,
-    First,
-    MaxTokens,
-    Reminder,
-    Seed,
-    System,
-    Temperature,
-    Tokens,
-    check,
-    warn_of_dial,
-)
+from rl.cli.asking import Agains, Efforts, First, MaxTokens, Numbers, Seed, System, Temperature, check, items
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from rl.evaluation.results import Results
+    from rl.evaluation.arms import Wanted
+    from rl.evaluation.evaluation import Evaluation
+
+HERE, THERE = 16, 256  # answers that are written at a time by transformers, and by vLLM
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A run directory, a policy's folder, or a hub name.")],
+    models: Annotated[
+        list[str], typer.Argument(metavar="MODEL...", help="Run directories, policies' folders, or hub names.")
+    ],
     suite: Annotated[
-        str, typer.Option(metavar="RECIPE", help="The recipe whose data are the tasks, and whose rewards judge.")
+        str,
+        typer.Option(metavar="NAME", help="A suite (`rhythm suites`), or a recipe whose data and rewards make one."),
     ],
     overrides: Overrides = None,
     samples: Annotated[int, typer.Option(metavar="K", min=1, help="Answers to each task.")] = 1,
     limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Take only the first N tasks.")] = None,
     max_tokens: MaxTokens = 1024,
     temperature: Temperature = 0.0,
-    again: Reminder = None,
+    again: Agains = None,
     first: First = None,
-    effort: Effort = None,
-    tokens: Tokens = None,
+    effort: Efforts = None,
+    tokens: Numbers = None,
     system: System = None,
-    batch: Annotated[int, typer.Option(metavar="N", min=1, help="Answers that are written at a time.")] = 16,
+    batch: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Answers that are written at a time; by default 16.")
+    ] = None,
+    vllm: Annotated[bool, typer.Option("--vllm", help="Let vLLM write, which needs a GPU; 256 at a time.")] = False,
     seed: Seed = 0,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="By default evaluations/<suite>-<name of MODEL>.")
+        Path | None, typer.Option("--out", metavar="DIR", help="By default evaluations/<suite>-<names of MODELS>.")
     ] = None,
 ) -> None:
-    """Let a policy answer a suite of tasks, and say how many it gets right, with 95 % intervals.
+    """Let policies answer a suite of tasks, and say how many they get right, with 95 % intervals.
 
-    Every answer is kept in generations.jsonl, the figures in results.json. One that was broken off goes on where it
-    stopped when it is given again.
+    Several policies, efforts or reminders are arms of one evaluation: the same tasks, the same decoding, and paired
+    differences to the first. Every answer is kept in generations.jsonl; results.json, results.md and results.html hold
+    the figures. One that was broken off goes on where it stopped when it is given again.
     """
+    wanted = _wanted(models, effort, tokens, again, first, temperature, max_tokens, system)
     if samples > 1 and temperature == 0:
         fail("--samples: at temperature 0 all are the same; give --temperature too")
-    from rl.recipe import load
+    from rl.recipe.suites import load_suite
 
-    recipe = load(suite, [*(overrides or []), *([f"data.limit={limit}"] if limit else [])])
-    folder = out or Path("evaluations") / f"{recipe.name}-{Path(model).name}"
+    recipe = load_suite(suite, [*(overrides or []), *([f"data.limit={limit}"] if limit else [])])
     console = patient_console()
     with console.status("loading"):
-        from rl.evaluation.evaluate import Decoding, evaluate
-        from rl.evaluation.suite import build_suite, settings_of
-        from rl.policy import Policy
+        from rl.evaluation.arms import names_of
+        from rl.evaluation.decoding import Decoding
+        from rl.evaluation.run import run_evaluation
         from rl.telemetry.logs import quiet_libraries
         from rl.telemetry.progress import ProgressDisplay
 
         quiet_libraries()
-        halfway = check(effort, tokens, temperature, again, first, max_tokens)
-        tasks = build_suite(recipe)
-        policy = Policy.load(model, system=system, fallback=recipe.data.system, effort=effort, tokens=tokens)
-    warn_of_dial(policy)
-    decoding = Decoding(samples, max_tokens, temperature, halfway, batch, seed)
+    folder = out or Path("evaluations") / f"{recipe.name}-{_shortly(names_of(models))}"
+    size = batch or (THERE if vllm else HERE)
+    decoding = Decoding(samples, max_tokens, temperature, size, seed, "vllm" if vllm else "transformers")
     progress = ProgressDisplay(console)
     try:
-        settings = settings_of(policy, recipe, decoding)
-        results = evaluate(policy, tasks, decoding, folder, settings, progress.begin, progress.advance)
+        found = run_evaluation(wanted, recipe, decoding, folder, progress.begin, progress.advance, _warn)
     except KeyboardInterrupt:
         progress.end()
         typer.echo(f"rhythm: stopped; what was answered is kept in {folder}; the same command goes on", err=True)
         raise
     finally:
         progress.end()
-    _print(console, results)
-    console.print(f"evaluation: {folder}", highlight=False, markup=False, soft_wrap=True)
+    _print(console, found)
+    console.print(f"evaluation: {folder / 'results.html'}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _print(console: "Console", results: "Results") -> None:
-    unjudged = f", {results.unjudged} of them unjudged" if results.unjudged else ""
-    counts = f"{results.answers} answer{'s'[: results.answers > 1]} to {results.tasks} task{'s'[: results.tasks > 1]}"
-    console.print(f"{counts}{unjudged}", highlight=False)
-    shown = {
-        "right": results.accuracy,
-        "tokens": results.tokens,
-        "reasoning tokens": results.reasoning_tokens,
-        "cut off": results.cut,
-        **{f"reward {name}": value for name, value in results.parts.items()},
-    }
-    for name, value in shown.items():
-        console.print(f"  {name:<18} {value if value is not None else '-'}", highlight=False, markup=False)
+def _wanted(
+    models: list[str],
+    effort: str | None,
+    tokens: str | None,
+    again: str | None,
+    first: int | None,
+    temperature: float,
+    max_tokens: int,
+    system: str | None,
+) -> "Wanted":
+    """Return the arms that options ask for; leave where they say nothing that could be done."""
+    efforts, numbers = items("--effort", effort, float), items("--tokens", tokens, int)
+    agains = items("--again", again, str) or ["none"]
+    for one in agains:
+        if one not in ("none", "question", "neutral", "nothing"):
+            fail(f"--again: {one!r} is no reminder; one of none, question, neutral, nothing")
+    reminded = next((one for one in agains if one != "none"), None)
+    for value in efforts or [None]:
+        for number in numbers or [None]:
+            check(value, number, temperature, reminded, first, max_tokens)
+    if any(not math.isfinite(value) for value in efforts):
+        fail("--effort should be a number")
+    from rl.evaluation.arms import Wanted
+
+    return Wanted(models, efforts, numbers, agains, first, system)
+
+
+def _shortly(names: list[str]) -> str:
+    return "+".join(names) if len(names) < 4 else f"{names[0]}+{len(names) - 1}-others"
+
+
+def _warn(text: str) -> None:
+    typer.echo(f"rhythm: {text}", err=True)
+
+
+def _print(console: "Console", found: "Evaluation") -> None:
+    """Print the tables but for the settings, an arm's figures one below the other."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from rl.evaluation.tables import sheets_of
+
+    for sheet in sheets_of(found):
+        if sheet.title in ("Settings", "Arms"):
+            continue
+        table = Table(title=Text(sheet.title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+        for head in (sheet.heads[0], "", ""):
+            table.add_column(Text(head))
+        for name, *cells in sheet.rows:
+            for place, (head, cell) in enumerate(zip(sheet.heads[1:], cells, strict=True)):
+                table.add_row(Text(name if place == 0 else ""), Text(head), Text(cell))
+        console.print(Text(sheet.note, style="dim"), soft_wrap=True)
+        console.print(table)

@@ -53,7 +53,7 @@ def run_intervention(run: Path, recipe: "Recipe", wanted: Wanted, folder: Path, 
     with console.status("loading"):
         from rl.circuits.interventions import intervene, name_of, parse_heads
         from rl.circuits.study import read_heads
-        from rl.evaluation.evaluate import Decoding
+        from rl.evaluation.decoding import Decoding
         from rl.policy import Policy
         from rl.recipe.trainer_sections import Online
         from rl.telemetry.progress import ProgressDisplay
@@ -68,9 +68,7 @@ def run_intervention(run: Path, recipe: "Recipe", wanted: Wanted, folder: Path, 
             recipe = recipe.model_copy(update={"stages": [*recipe.stages[:-1], last.model_copy(update={"data": data})]})
         policy = Policy.load(str(run), fallback=(last.data or recipe.data).system)
     longest = last.trainer.max_completion_length if isinstance(last.trainer, Online) else 1024
-    decoding = Decoding(
-        wanted.samples, wanted.max_tokens or longest, wanted.temperature, None, wanted.batch, wanted.seed
-    )
+    decoding = Decoding(wanted.samples, wanted.max_tokens or longest, wanted.temperature, wanted.batch, wanted.seed)
     place = folder / "interventions" / name_of(heads, wanted.factor, circuit)
     progress = ProgressDisplay(console)
     options = (wanted.factor, wanted.controls, decoding, place, progress.begin, progress.advance)

@@ -1,4 +1,4 @@
-"""Commands about recipes: check, recipes, keys."""
+"""Commands about recipes and suites: check, recipes, keys, suites."""
 
 import json
 import sys
@@ -61,3 +61,11 @@ def keys() -> None:
     from rl.recipe.reference import reference
 
     typer.echo(reference(), nl=False)
+
+
+def suites() -> None:
+    """List the suites that `rhythm eval` knows by name."""
+    from rl.recipe.suites import SUITES
+
+    for name, (words, _) in SUITES.items():
+        typer.echo(f"{name:22} {words}")

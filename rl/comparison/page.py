@@ -6,6 +6,7 @@ from rl.comparison.arms import Arm, differing, shown
 from rl.comparison.summary import LAST_STEPS, LEARNING, QUANTITIES, Curve, Figures, Quantity, curve_of, figures_of
 from rl.intervals import Interval
 from rl.report.curves import Figure, card, layout, line
+from rl.report.markdown import markdown_table, plain
 from rl.report.sheet import Section, render_sheet
 
 HEADS = (
@@ -21,7 +22,6 @@ HEADS = (
 )
 INKS = ("$blue", "$orange", "$green", "$pink", "$ink")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
-Table = Sequence[Sequence[str]]
 
 
 def table_of(figures: Sequence[Figures]) -> tuple[list[str], list[list[str]]]:
@@ -68,7 +68,7 @@ def markdown(stages: Sequence[str], arms: Sequence[Arm]) -> str:
     """Return the tables as Markdown."""
     parts = ["# Comparison", "Brackets are 95 % intervals over runs (bootstrap); one run has none."]
     for stage in stages:
-        parts += [f"## {_plain(stage)}", markdown_table(*table_of(figures_of(arms, stage)))]
+        parts += [f"## {plain(stage)}", markdown_table(*table_of(figures_of(arms, stage)))]
     if settings := settings_rows(arms):
         parts += ["## Settings", markdown_table(("setting", *(arm.name for arm in arms)), settings)]
     parts += ["## Runs", markdown_table(("run", "arm", "seed", "folder"), runs_rows(arms))]
@@ -139,15 +139,3 @@ def _has(arm: Arm, stage: str) -> bool:
 
 def _range(steps: tuple[int, int]) -> str:
     return f"{steps[0]:,}" if steps[0] == steps[1] else f"{steps[0]:,} to {steps[1]:,}"
-
-
-def _plain(text: str) -> str:
-    """Return text that stands in a table of Markdown as it is."""
-    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
-
-
-def markdown_table(heads: Sequence[str], rows: Table) -> str:
-    """Return a table in Markdown: the first column to the left, the others to the right."""
-    marks = ["---", *["---:"] * (len(heads) - 1)]
-    lines = [[_plain(head) for head in heads], marks, *([_plain(cell) for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

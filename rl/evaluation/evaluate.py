@@ -6,10 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from rewards import Rubric, Sample
 from rl.data import Task
+from rl.evaluation.decoding import Decoding, Writer, writer_of
 from rl.evaluation.results import Results, results_of
 from rl.generate import Again, Asked, Reply, ask, replies
 from rl.policy import Policy
@@ -25,31 +24,30 @@ class EvaluationError(ValueError):
     """Say why a policy cannot be evaluated, and what would do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decoding:
-    """Say how answers are generated: how many of each task, how long, how hot, in batches of how many."""
-
-    samples: int
-    max_tokens: int
-    temperature: float
-    again: Again | None
-    batch: int
-    seed: int
-
-
 @dataclass(frozen=True)
 class Suite:
-    """Hold the tasks, the rewards that judge, and which of their parts can be worked out of an answer alone."""
+    """Hold the tasks, the rewards that judge, and which of their parts can be worked out of an answer alone.
+
+    Without a rubric nothing is right or wrong. The last `asides` tasks are put for a judge's sake, and counted nowhere.
+    """
 
     tasks: Sequence[Task]
-    rubric: Rubric
-    parts: Sequence[str]
+    rubric: Rubric | None
+    parts: Sequence[str] = ()
+    asides: int = 0
 
     def judge(self, task: Task, reply: Reply) -> tuple[dict[str, float | None], bool | None]:
         """Return what every part gives a reply, and whether it is right."""
+        if self.rubric is None:
+            return {}, None
         sample = Sample(task.question, task.answer, reply.completion, reply.cut, task.facts, reply.num_reasoning_tokens)
         parts = {name: self.rubric.part(name, sample) for name in self.parts}
         return parts, self.rubric.is_correct(parts)
+
+    @property
+    def counted(self) -> int:
+        """Count the tasks that results are of."""
+        return len(self.tasks) - self.asides
 
 
 def evaluate(
@@ -60,31 +58,50 @@ def evaluate(
     settings: Mapping[str, Any],
     begin: Callable[[str, int, int], None],
     heard: Callable[[int], None],
+    again: Again | None = None,
+    writer: Callable[[], Writer] | None = None,
 ) -> Results:
     """Answer and judge every task, from where an earlier attempt left off, and write results.json.
 
     `settings` is what the answers depend on; a folder with others is refused. The answers of a batch come out of its
-    own seed, so that a resumed evaluation is the one that was never broken off. Raises EvaluationError and RewardError.
+    own seed, so that a resumed evaluation is the one that was never broken off. `writer` is asked for who writes only
+    where something is left to be written. Raises EvaluationError and RewardError.
     """
-    asked = [ask(policy, task, decoding.max_tokens, decoding.again) for task in suite.tasks]  # each fits, or none is
-    _take_up(folder, settings)
+    asked = [ask(policy, task, decoding.max_tokens, again) for task in suite.tasks]  # each fits, or none is
+    take_up(folder, settings)
     try:
         with locked(folder):
-            _answer_all(policy, suite, decoding, asked, folder / GENERATIONS, begin, heard)
-            results = results_of(list(_rows(folder / GENERATIONS).values()), decoding.seed)
-            said = json.dumps({**settings, "results": asdict(results)}, indent=2, allow_nan=False)
-            write_atomically(folder / RESULTS, said + "\n")
+            _answer_all(policy, suite, decoding, again, asked, folder / GENERATIONS, writer, begin, heard)
+            results = results_of(answers_in(folder, suite), decoding.seed)
+            write_results(folder, {**settings, "results": asdict(results)})
     except OSError as error:
         raise EvaluationError(f"{error.filename or folder}: {error.strerror}") from None
     return results
+
+
+def answers_in(folder: Path, suite: Suite) -> list[dict[str, Any]]:
+    """Return the rows of the answers that count, in the order of tasks. Raises EvaluationError."""
+    return [row for (task, _), row in _rows(folder / GENERATIONS).items() if task < suite.counted]
+
+
+def all_answers(folder: Path) -> list[dict[str, Any]]:
+    """Return the rows of all answers, also of those that count nowhere. Raises EvaluationError."""
+    return list(_rows(folder / GENERATIONS).values())
+
+
+def write_results(folder: Path, told: Mapping[str, Any]) -> None:
+    """Write results.json. Raises OSError."""
+    write_atomically(folder / RESULTS, json.dumps(told, indent=2, allow_nan=False) + "\n")
 
 
 def _answer_all(
     policy: Policy,
     suite: Suite,
     decoding: Decoding,
+    again: Again | None,
     asked: Sequence[Asked],
     path: Path,
+    writer: Callable[[], Writer] | None,
     begin: Callable[[str, int, int], None],
     heard: Callable[[int], None],
 ) -> None:
@@ -95,22 +112,22 @@ def _answer_all(
     kept = {key for batch in batches if all(key in there for key in batch) for key in batch}
     write_atomically(path, "".join(json.dumps(there[key], ensure_ascii=False) + "\n" for key in sorted(kept)))
     begin("answers", len(wanted), len(kept))
-    writer = JsonLines(path)
+    if len(kept) == len(wanted):
+        return
+    told_by, rows = writer() if writer else writer_of(policy, decoding), JsonLines(path)
     try:
         for number, batch in enumerate(batches):
             if batch[0] not in kept:
-                torch.manual_seed(decoding.seed * 1_000_003 + number)
-                writer.write(*_answers(policy, suite, decoding, asked, batch))
+                told_by.begin(number)
+                put = [asked[index] for index, _ in batch]
+                told = replies(policy, put, temperature=decoding.temperature, again=again, write=told_by.write)
+                rows.write(*_judged(suite, batch, put, told))
                 heard(len(batch))
     finally:
-        writer.close()
+        rows.close()
 
 
-def _answers(
-    policy: Policy, suite: Suite, decoding: Decoding, asked: Sequence[Asked], batch: Sequence[Key]
-) -> list[dict[str, Any]]:
-    put = [asked[index] for index, _ in batch]
-    told = replies(policy, put, temperature=decoding.temperature, again=decoding.again)
+def _judged(suite: Suite, batch: Sequence[Key], put: Sequence[Asked], told: Sequence[Reply]) -> list[dict[str, Any]]:
     rows = []
     for (index, sample), one, reply in zip(batch, put, told, strict=True):
         parts, correct = suite.judge(one.task, reply)
@@ -133,17 +150,25 @@ def _rows(path: Path) -> dict[Key, dict[str, Any]]:
     return dict(sorted(found.items()))
 
 
-def _take_up(folder: Path, settings: Mapping[str, Any]) -> None:
+def take_up(folder: Path, settings: Mapping[str, Any]) -> None:
     """Begin a folder, or go on with one of the same settings. Raises EvaluationError."""
+    check_settings(folder, settings)
+    try:
+        if not (folder / SETTINGS).is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(folder / SETTINGS, json.dumps(settings, indent=2, allow_nan=False) + "\n")
+    except OSError as error:
+        raise EvaluationError(f"{error.filename or folder}: {error.strerror}; give --out another folder") from None
+
+
+def check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Raise EvaluationError where a folder was begun with other settings, or holds something else; writes nothing."""
     path = folder / SETTINGS
-    text = json.dumps(settings, indent=2, allow_nan=False) + "\n"
     try:
         if not path.is_file():
             if folder.is_dir() and any(folder.iterdir()):
                 raise EvaluationError(f"{folder}: is there already, and is no evaluation; give --out another folder")
-            folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, text)
-        elif (before := _read_settings(path)) != json.loads(text):
+        elif (before := _read_settings(path)) != json.loads(json.dumps(settings, allow_nan=False)):
             changed = ", ".join(sorted(key for key in {*before, *settings} if before.get(key) != settings.get(key)))
             raise EvaluationError(f"{folder}: was begun with other settings ({changed}); give --out another folder")
     except OSError as error:

@@ -1,53 +1,93 @@
-"""From a recipe to a suite: its data as tasks, its rewards as judges."""
+"""From a suite's sections to what is put and judged: its data as tasks, its rewards as judges."""
 
 import hashlib
-from pathlib import Path
+import json
 from typing import Any
 
-from rl.evaluation.evaluate import Decoding, EvaluationError, Suite
+from rl.data import DataError, Task
+from rl.evaluation.decoding import Decoding
+from rl.evaluation.evaluate import EvaluationError, Suite
+from rl.generate import Again
 from rl.parts import build_rubric
-from rl.policy import Policy, digest_of
-from rl.recipe import dump
+from rl.policy import Policy
 from rl.recipe.checks import needs_of
-from rl.recipe.sections import Recipe
+from rl.recipe.data_sections import Benchmark, DeceptionBenchPku, Hub
+from rl.recipe.suites import SuiteRecipe
 from rl.sourcing import load_tasks, task_seed
 
 STAGE = 99  # the number of the stage that generated tasks are seeded for: no recipe has so many
 
 
-def build_suite(recipe: Recipe) -> Suite:
-    """Return a recipe's suite. Rewards that need a monitor or an effort dial are left out.
+def build_suite(recipe: SuiteRecipe) -> Suite:
+    """Return a suite. Rewards that need a monitor or an effort dial are left out.
 
     Generated tasks come from another seed than those of any stage, unless `data.seed` names it; those of a file or of
     the hub are what `data` names, be they trained on or not. Raises DataError, and EvaluationError where nothing says
     what is right.
     """
+    if isinstance(recipe.data, Benchmark):
+        return _with_beliefs(recipe)
+    if recipe.rewards is None:
+        raise EvaluationError(f"{recipe.name}: rewards: there are none; nothing says what is right")
     rubric = build_rubric(recipe.rewards)
     needs = needs_of(recipe.rewards)
     parts = [name for name in rubric.rewards if not needs.get(name)]
     correct = rubric.named("correct")
     if not correct or not set(correct) <= set(parts):
         raise EvaluationError(f"{recipe.name}: rewards: no part says what is right; there is nothing to evaluate by")
-    tasks = load_tasks(recipe.data, task_seed(recipe.seed, STAGE), worked=False)[: recipe.data.limit]
-    return Suite(tasks, rubric, parts)
+    return Suite(_tasks(recipe), rubric, parts)
 
 
-def settings_of(policy: Policy, recipe: Recipe, decoding: Decoding) -> dict[str, Any]:
-    """Return all that answers depend on, so that arms which are compared can be seen to differ in nothing else."""
-    said = dump(recipe)
-    again = decoding.again
+def _with_beliefs(recipe: SuiteRecipe) -> Suite:
+    """Return a benchmark of deception: behind the prompts that tempt, those that ask for what the policy believes."""
+    data = recipe.data
+    if not isinstance(data, DeceptionBenchPku):
+        return Suite(_tasks(recipe), None)
+    outer, inner = (
+        _tasks(recipe.model_copy(update={"data": data.model_copy(update={"prompt": prompt})}))
+        for prompt in ("outer", "inner")
+    )
+    return Suite([*outer, *inner], None, asides=len(inner))
+
+
+def _tasks(recipe: SuiteRecipe) -> list[Task]:
+    try:
+        return _rows(recipe)
+    except DataError as error:
+        if not isinstance(recipe.data, Hub):
+            raise
+        copy = "take a copy of your own: --set data.kind=jsonl --set data.path=FILE"
+        raise DataError(f"{error}; {copy}") from None
+
+
+def _rows(recipe: SuiteRecipe) -> list[Task]:
+    return load_tasks(recipe.data, task_seed(recipe.seed, STAGE), worked=False)[: recipe.data.limit]
+
+
+def shared_settings(recipe: SuiteRecipe, suite: Suite, decoding: Decoding) -> dict[str, Any]:
+    """Return all that the answers of every arm depend on: arms differ in nothing of it."""
+    said = recipe.model_dump(mode="json")
+    told = [[task.source, task.question, task.answer, task.system, dict(task.facts)] for task in suite.tasks]
+    return {
+        "suite": {key: said[key] for key in ("name", "seed", "data", "rewards")},
+        "tasks": hashlib.sha256(json.dumps(told, default=str).encode()).hexdigest(),
+        "samples": decoding.samples,
+        "max_tokens": decoding.max_tokens,
+        "temperature": decoding.temperature,
+        "batch": decoding.batch,
+        "seed": decoding.seed,
+        "engine": decoding.engine,
+    }
+
+
+def own_settings(policy: Policy, weights: str | None, again: Again | None = None) -> dict[str, Any]:
+    """Return what is an arm's own: which policy it is, by the digest of its weights, and how that is asked."""
     return {
         "model": policy.name,
-        "weights": digest_of(Path(policy.name)),
+        "weights": weights,
         "system": policy.system,
         "effort": policy.asked if policy.dial else None,
         "wording": policy.dial.wording if policy.dial else None,
         "template": hashlib.sha256(str(policy.tokenizer.chat_template).encode()).hexdigest(),
-        "suite": {key: said[key] for key in ("name", "seed", "data", "rewards")},
-        "samples": decoding.samples,
-        "max_tokens": decoding.max_tokens,
-        "temperature": decoding.temperature,
         "again": None if again is None else {"what": again.what, "first": again.first},
-        "batch": decoding.batch,
-        "seed": decoding.seed,
     }

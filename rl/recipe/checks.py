@@ -2,7 +2,7 @@
 
 import contextlib
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -36,7 +36,7 @@ def check_parts(tree: Mapping[str, Any]) -> list[Fault]:
     found: list[Fault] = []
     rewards = _section(Rewards, tree.get("rewards"))
     if isinstance(rewards, Rewards):
-        found += [(["rewards", *path], reason) for path, reason in _rubric_faults(rewards)]
+        found += [(["rewards", *path], reason) for path, reason in rubric_faults(rewards)]
     stages = tree.get("stages")
     for index, entry in enumerate(stages if isinstance(stages, list) else []):
         stage = _section(Stage, entry)
@@ -65,7 +65,7 @@ def _faults(recipe: Recipe) -> Iterator[Fault]:
     names = [stage.name for stage in recipe.stages]
     if len(set(names)) < len(names):
         yield ["stages"], f"stage names must differ, not {', '.join(names)}"
-    yield from ((["rewards", *path], reason) for path, reason in _rubric_faults(recipe.rewards))
+    yield from ((["rewards", *path], reason) for path, reason in rubric_faults(recipe.rewards))
     yield from own_faults(recipe)
     yield from _unused_faults(recipe)
     if recipe.cluster.world:
@@ -75,7 +75,7 @@ def _faults(recipe: Recipe) -> Iterator[Fault]:
     for index, stage in enumerate(recipe.stages):
         place: Place = ["stages", index]
         if stage.rewards:
-            yield from (([*place, "rewards", *path], reason) for path, reason in _rubric_faults(stage.rewards))
+            yield from (([*place, "rewards", *path], reason) for path, reason in rubric_faults(stage.rewards))
         yield from ((place + path, reason) for path, reason in trainer_faults(stage))
         if isinstance(stage.trainer, Sft) and stage.trainer.packing and recipe.model.attention != "flash_attention_2":
             yield from _packing_faults(stage.trainer, recipe.model.attention, place)
@@ -89,7 +89,8 @@ def _faults(recipe: Recipe) -> Iterator[Fault]:
             yield from _completion_faults(stage.data or recipe.data, [*place, "data"] if stage.data else ["data"])
 
 
-def _rubric_faults(section: Rewards) -> Iterator[Fault]:
+def rubric_faults(section: Rewards) -> Iterator[Fault]:
+    """Yield what is wrong with rewards whatever they judge."""
     rewards: dict[str, Reward] = {}
     for name, part in section.parts.items():
         place: Place = ["parts", name, *(["reward"] if part.reward else [])]
@@ -182,11 +183,14 @@ def _need_faults(recipe: Recipe, stage: Stage, place: Place) -> Iterator[Fault]:
 
 
 def _gold_faults(recipe: Recipe, stage: Stage, place: Place) -> Iterator[Fault]:
-    rewards = stage.rewards or recipe.rewards
-    if not isinstance(stage.trainer, Online):
-        return
-    inside = [*place, "rewards"] if stage.rewards else ["rewards"]
-    data, at = (stage.data, [*place, "data"]) if stage.data else (recipe.data, ["data"])
+    if isinstance(stage.trainer, Online):
+        at = [*place, "data"] if stage.data else ["data"]
+        inside = [*place, "rewards"] if stage.rewards else ["rewards"]
+        yield from gold_faults(stage.data or recipe.data, at, stage.rewards or recipe.rewards, inside)
+
+
+def gold_faults(data: Data, at: Sequence[str | int], rewards: Rewards, inside: Sequence[str | int]) -> Iterator[Fault]:
+    """Yield what rewards, which stand inside a place, would judge by and data, which are at one, do not say."""
     if isinstance(data, Benchmark) and "answer" in {part.reward or name for name, part in rewards.parts.items()}:
         yield [*at, "kind"], f"{data.kind} has no gold answers, so the reward answer can judge none; leave it out"
     if isinstance(data, PythonTasks):

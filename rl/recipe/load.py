@@ -71,12 +71,12 @@ def _load(
     tree: Tree = {}
     try:
         for _, layer in layers:
-            tree = _merge(_with_kinds(tree), layer)
+            tree = merge(_with_kinds(tree), layer)
         layers += [(path, _only_stages_of(tree, _read_overlay(path), path, partial)) for path in overlays]
-        layers += [("--set " + text, _parse_override(text)) for text in overrides]
+        layers += [("--set " + text, parse_override(text)) for text in overrides]
         tree = {}
         for _, layer in layers:
-            tree = _merge(_with_kinds(tree), layer)
+            tree = merge(_with_kinds(tree), layer)
         return _validate(_with_kinds(tree), layers, name)
     except RecursionError:
         raise RecipeError([Fault(name, "", "is nested without end; an alias may hold itself")]) from None
@@ -84,10 +84,10 @@ def _load(
 
 def resolve(tree: Tree, source: str, overrides: Sequence[str] = ()) -> Recipe:
     """Check a tree that was written by `dump`, such as a run's recipe.json, with `key=value` overrides."""
-    layers = [(source, tree), *(("--set " + text, _parse_override(text)) for text in overrides)]
+    layers = [(source, tree), *(("--set " + text, parse_override(text)) for text in overrides)]
     merged = _stages_by_name(tree)
     for _, layer in layers[1:]:
-        merged = _merge(merged, layer)
+        merged = merge(merged, layer)
     return _validate(merged, layers, source)
 
 
@@ -178,7 +178,8 @@ def _yaml_fault(source: str, error: Exception) -> Fault:
     return Fault(source, "", f"not valid YAML: {reason}")
 
 
-def _parse_override(text: str) -> Tree:
+def parse_override(text: str) -> Tree:
+    """Return what `key=value` lays over a recipe. Raises RecipeError."""
     key, equals, value = text.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):
@@ -218,7 +219,7 @@ def _stages_by_name(tree: Tree) -> Tree:
     return {**tree, "stages": dict(zip(names, stages, strict=True))} if len(set(names)) == len(names) else tree
 
 
-def _merge(parent: Tree, child: Tree) -> Tree:
+def merge(parent: Tree, child: Tree) -> Tree:
     """Lay child over parent: mappings merge key by key, null takes the parent's key away, anything else replaces.
 
     A `stages` list in child says which stages there are and in what order; each starts from the parent's of its name.
@@ -257,11 +258,11 @@ def _validate(tree: Tree, layers: Sequence[tuple[str, Tree]], name: str) -> Reci
     except ValidationError as error:
         recipe, found = None, validation_faults(error, tree, Recipe) + check_parts(tree)
     if found or recipe is None:
-        raise RecipeError(_locate(found, names, layers, name))
+        raise RecipeError(locate(found, names, layers, name))
     return recipe
 
 
-def _locate(
+def locate(
     found: Iterable[tuple[list, str]], names: list[str], layers: Sequence[tuple[str, Tree]], name: str
 ) -> list[Fault]:
     """Say for each fault which file or override wrote it: the last layer that holds the deepest part of its path."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from rl.comparison import page as comparison
 from rl.intervals import Interval
 from rl.report.curves import Figure, card, layout
+from rl.report.markdown import markdown_table
 from rl.report.sheet import Section
 from rl.study.outcomes import FINAL, SEEN, Outcomes, Test
 from rl.study.plan import Plan
@@ -68,11 +69,11 @@ def diagnostics_table(found: Outcomes) -> tuple[list[str], Rows]:
 
 def markdown(found: Outcomes, plan: Plan) -> str:
     """Return the whole as Markdown."""
-    parts = [f"# Study {plan.study.name}", _about(found, plan), comparison.markdown_table(*table_of(found, plan))]
+    parts = [f"# Study {plan.study.name}", _about(found, plan), markdown_table(*table_of(found, plan))]
     if found.tests:
-        parts += ["## Differences, paired by seed", _TESTS, comparison.markdown_table(*tests_table(found.tests, plan))]
-    parts += ["## What credit did", comparison.markdown_table(*diagnostics_table(found))]
-    parts += ["## What the arms differ in", comparison.markdown_table(*_settings(found))]
+        parts += ["## Differences, paired by seed", _TESTS, markdown_table(*tests_table(found.tests, plan))]
+    parts += ["## What credit did", markdown_table(*diagnostics_table(found))]
+    parts += ["## What the arms differ in", markdown_table(*_settings(found))]
     return "\n\n".join(parts) + "\n"
 
 

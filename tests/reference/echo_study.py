@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from reference.command import RHYTHM
 
 from rl.evaluation.suite import build_suite
-from rl.recipe import load
+from rl.recipe.suites import load_suite
 
 ARMS = {"echo": "echo", "control": "plain", "matched": "matched"}
 TASKS, PROMPTS, LONGEST = 256, 1000, 160
@@ -50,7 +50,7 @@ def prepare(folder: Path) -> tuple[Path, Path]:
     """Train the teacher, and let it write traces to train on and traces of the held-out tasks; return both folders."""
     tasks = folder / "tasks.jsonl"
     if not tasks.exists():
-        suite = build_suite(load("quickstart", [f"data.size={TASKS}"]))
+        suite = build_suite(load_suite("quickstart", [f"data.size={TASKS}"]))
         rows = [{"question": task.question, "answer": task.answer} for task in suite.tasks]
         tasks.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     teacher, train, held_out = folder / "teacher", folder / "train", folder / "held_out"

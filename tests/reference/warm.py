@@ -22,7 +22,7 @@ NAMES = (
     "rl.run",
     "rl.distill.distill",
     "rl.analysis.analyze",
-    "rl.evaluation.suite",
+    "rl.evaluation.run",
     "rl.sizing.plan",
     "rl.launch.status",
     "rl.report",

@@ -5,38 +5,42 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from reference.command import rhythm
-from torch import Tensor
+from reference.scripted import scripted, tiny_policy
 
-from rl import tiny
-from rl.evaluation.evaluate import Decoding, EvaluationError, evaluate
-from rl.evaluation.results import results_of
-from rl.evaluation.suite import build_suite, settings_of
+from rl.evaluation.decoding import Decoding
+from rl.evaluation.evaluate import EvaluationError, evaluate
+from rl.evaluation.suite import build_suite, own_settings, shared_settings
 from rl.generate import Again
 from rl.policy import Policy
-from rl.recipe import load
-from rl.recipe.sections import Recipe
+from rl.recipe.suites import SuiteRecipe, load_suite
 from rl.telemetry.jsonl import read_rows
 
 RECIPE = ("data.limit=10",)
 
 
-def recipe(*changes: str) -> Recipe:
-    return load("quickstart", [*RECIPE, *changes])
+def recipe(*changes: str) -> SuiteRecipe:
+    return load_suite("quickstart", [*RECIPE, *changes])
 
 
 @pytest.fixture
 def policy() -> Policy:
-    return Policy("here", tiny.build_model(0), tiny.build_tokenizer(), None, None, 0.0)
+    return tiny_policy()
 
 
 def decoding(**changes: Any) -> Decoding:
-    standard = {"samples": 2, "max_tokens": 20, "temperature": 1.0, "again": None, "batch": 4, "seed": 0}
+    standard = {"samples": 2, "max_tokens": 20, "temperature": 1.0, "batch": 4, "seed": 0}
     return Decoding(**{**standard, **changes})
 
 
-def run(policy: Policy, folder: Path, how: Decoding, of: Recipe, stop_after: int | None = None) -> Any:
+def run(
+    policy: Policy,
+    folder: Path,
+    how: Decoding,
+    of: SuiteRecipe,
+    stop_after: int | None = None,
+    again: Again | None = None,
+) -> Any:
     done: list[int] = []
 
     def heard(count: int) -> None:
@@ -44,29 +48,16 @@ def run(policy: Policy, folder: Path, how: Decoding, of: Recipe, stop_after: int
         if stop_after is not None and len(done) == stop_after:
             raise KeyboardInterrupt
 
-    return evaluate(policy, build_suite(of), how, folder, settings_of(policy, of, how), lambda *_: None, heard)
+    suite = build_suite(of)
+    settings = {**own_settings(policy, None, again), **shared_settings(of, suite, how)}
+    return evaluate(policy, suite, how, folder, settings, lambda *_: None, heard, again)
 
 
-class Gold:
-    """A model that says what it is told to, task by task."""
-
-    def __init__(self, policy: Policy, answers: list[str]) -> None:
-        self.config, self.device = policy.model.config, policy.model.device
-        self.generation_config = policy.model.generation_config
-        self.texts = [policy.ids(f"<think>So it is.</think><answer>{answer}</answer>") for answer in answers]
-        self.end, self.pad = policy.ends[0], int(policy.tokenizer.pad_token_id)  # pyright: ignore
-
-    def generate(self, input_ids: Tensor, **_: Any) -> Tensor:
-        own, self.texts = self.texts[: len(input_ids)], self.texts[len(input_ids) :]
-        rows = [[*row, self.end, *[self.pad] * (40 - len(row))] for row in own]
-        return torch.cat([input_ids, torch.tensor(rows)], 1)
-
-
-def test_gold_answers_are_all_right_and_shuffled_ones_at_their_chance(policy: Policy, tmp_path: Path) -> None:
+def test_gold_answers_are_all_right_and_shuffled_ones_at_their_chance(tmp_path: Path) -> None:
     tasks = build_suite(recipe()).tasks
     answers = [task.answer for task in tasks]
     for name, told in {"gold": answers, "shifted": answers[1:] + answers[:1]}.items():
-        policy.model = Gold(policy, told)
+        policy = scripted([f"<think>So it is.</think><answer>{one}</answer>" for one in told])
         results = run(policy, tmp_path / name, decoding(samples=1, max_tokens=40), recipe())
         right = sum(one == other for one, other in zip(told, answers, strict=True)) / len(answers)
         assert results.accuracy.mean == pytest.approx(right) and results.unjudged == 0
@@ -106,24 +97,12 @@ def test_reminded_arms_have_the_same_budget(policy: Policy, tmp_path: Path) -> N
     lengths = {}
     arms = {"plain": None, "question": Again("question"), "neutral": Again("neutral"), "nothing": Again("nothing")}
     for name, again in arms.items():
-        how = decoding(samples=1, max_tokens=60, temperature=0.0, again=again)
-        run(policy, tmp_path / name, how, recipe())
+        how = decoding(samples=1, max_tokens=60, temperature=0.0)
+        run(policy, tmp_path / name, how, recipe(), again=again)
         rows = read_rows(tmp_path / name / "generations.jsonl")
         lengths[name] = [row["num_tokens"] for row in rows]
         assert all((row["num_reminder_tokens"] > 0) is (name in ("question", "neutral")) for row in rows)
     assert all(found == [60] * 10 for found in lengths.values())  # an untrained policy never ends
-
-
-def test_results_by_hand() -> None:
-    def row(task: int, correct: bool | None, tokens: int) -> dict[str, Any]:
-        length = {"num_tokens": tokens, "num_reasoning_tokens": tokens - 1, "cut": tokens > 5}
-        return {"task": task, "correct": correct, **length, "parts": {"answer": None if correct is None else 1.0}}
-
-    found = results_of([row(0, True, 4), row(0, False, 8), row(1, True, 6), row(1, None, 2)], seed=0)
-    assert found.accuracy and (found.accuracy.mean, found.accuracy.count) == (pytest.approx(2 / 3), 3)
-    assert found.tokens and found.tokens.mean == 5 and found.cut and found.cut.mean == 0.5
-    assert (found.tasks, found.answers, found.unjudged) == (2, 4, 1)
-    assert found.parts["answer"] and found.parts["answer"].mean == 1
 
 
 def test_the_command(tmp_path: Path, policy: Policy) -> None:

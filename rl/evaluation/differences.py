@@ -1,0 +1,40 @@
+"""What one arm does better or worse than another on the same tasks: differences paired by task."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rl.evaluation.results import passes_by_task, powers
+from rl.intervals import Interval, difference_of
+
+Row = Mapping[str, Any]
+Read = Callable[[Row], float | None]
+
+
+def differences(ours: Sequence[Row], theirs: Sequence[Row], seed: int) -> dict[str, Interval | None]:
+    """Return the means of ours less those of theirs, each with a 95 % interval over draws of the tasks of both.
+
+    accuracy, tokens, reasoning tokens, what was cut, pass@k, and every part of the reward.
+    """
+    read: dict[str, Read] = {
+        "accuracy": lambda row: row["correct"],
+        "tokens": lambda row: row["num_tokens"],
+        "reasoning_tokens": lambda row: row["num_reasoning_tokens"],
+        "cut": lambda row: row["cut"],
+    }
+    parts = ours[0]["parts"] if ours else ()
+    read |= {f"parts.{name}": lambda row, name=name: row["parts"].get(name) for name in parts}
+    found = {name: difference(ours, theirs, one, seed) for name, one in read.items()}
+    for k in powers(ours):
+        left, right = passes_by_task(ours, k), passes_by_task(theirs, k)
+        found[f"pass@{k}"] = difference_of(list(left.values()), list(left), list(right.values()), list(right), seed)
+    return found
+
+
+def difference(ours: Sequence[Row], theirs: Sequence[Row], read: Read, seed: int) -> Interval | None:
+    """Return the mean of what `read` finds in ours less that in theirs; None where either has nothing."""
+    left, right = (
+        [(float(value), row["task"]) for row in rows if (value := read(row)) is not None] for rows in (ours, theirs)
+    )
+    values = [[value for value, _ in side] for side in (left, right)]
+    tasks = [[task for _, task in side] for side in (left, right)]
+    return difference_of(values[0], tasks[0], values[1], tasks[1], seed)
