@@ -6,8 +6,8 @@ from pathlib import Path
 from rl.evaluation.arms import Wanted, plan_arms
 from rl.evaluation.decoding import Decoding
 from rl.evaluation.evaluate import EvaluationError
-from rl.evaluation.page import render
 from rl.evaluation.evaluation import Evaluation, Round
+from rl.evaluation.page import render
 from rl.evaluation.suite import build_suite
 from rl.evaluation.tables import markdown
 from rl.recipe.suites import SuiteRecipe

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from rl.evaluation.results import Results
 from rl.evaluation.evaluation import Evaluation, Found
+from rl.evaluation.results import Results
 from rl.intervals import Interval
 from rl.report.markdown import markdown_table, plain
 

@@ -19,23 +19,6 @@ class Shared(Section):
     """One policy for all, trained with this seed; by default every seed has its own, which its arms start from."""
 
 
-class Evaluation(Section):
-    """How the final policies are evaluated, all alike: what `rhythm eval` is told."""
-
-    suite: str
-    """A suite or recipe."""
-    samples: Positive = 1
-    """Answers to each task."""
-    temperature: Annotated[float, Field(ge=0)] = 0.0
-    """0 is greedy."""
-    max_tokens: Positive = 512
-    """Most tokens of an answer."""
-    batch: Positive = 16
-    """Answers that are generated at a time."""
-    limit: Positive | None = None
-    """Only the first tasks."""
-
-
 class Study(Section):
     """Arms that differ in what is said here and in nothing else, each trained with every seed."""
 
@@ -55,8 +38,6 @@ class Study(Section):
     """The stage whose reward is compared; by default the last."""
     last: Positive = 10
     """Steps at the end whose mean reward is what an arm comes to."""
-    evaluate: Evaluation | None = None
-    """How the final policies are evaluated, in addition to what training recorded."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

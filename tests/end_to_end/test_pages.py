@@ -31,6 +31,7 @@ from reference.pages import (
 from rl.dashboard.panels import SECTIONS
 from rl.dashboard.workspace import pattern
 from rl.recipe import Recipe, load, shipped_names
+from rl.study.plan import plan, read_study
 
 REFERENCE = ROOT / "tests" / "reference"
 NAMED = {page.name: page for page in PAGES}
@@ -58,6 +59,7 @@ SMALLER = {
     r"rhythm analyze anchors .*--resample": ("--resample", "2", "--max-tokens", "8"),
     r"rhythm dashboard \S+$": ("--dry-run",),
     r"rhythm launch": ("--dry-run",),
+    r"rhythm study": ("--dry-run",),  # tests/end_to_end/test_study.py conducts one
 }
 FIRST = "rhythm train my-run.yaml --set seed=1 --run-dir runs/one"  # which all else stands on
 IN_PLACE_OF = {"Qwen/Qwen3-0.6B": "runs/one"}  # what has to be downloaded
@@ -205,7 +207,7 @@ def test_what_is_not_there_is_seen() -> None:
     ids=lambda block: f"{block.page.name}:{block.line}",
 )
 def test_a_recipe_or_a_part_of_one_loads(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What names itself is a recipe; what begins with the name of slurm.yaml is that; all else is laid over one."""
+    """What has arms is a study, what names itself is a recipe; what begins with the name of slurm.yaml is that; all else is laid over one."""
     write_files(block.page, tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
@@ -214,6 +216,9 @@ def test_a_recipe_or_a_part_of_one_loads(block: Block, tmp_path: Path, monkeypat
     if text.startswith("# ~/.config/rhythm/slurm.yaml"):
         text = "cluster:\n  slurm:\n" + "".join(f"    {line}\n" for line in text.splitlines())
     file.write_text(text, encoding="utf-8")
+    if re.search(r"^arms:", text, re.MULTILINE):
+        assert plan(*read_study(str(file)), tmp_path / "out").runs
+        return
     whole = re.search(r"^name: ", text, re.MULTILINE)
     assert load(str(file)) if whole else load("quickstart", overlays=[str(file)])
 

@@ -14,9 +14,9 @@ from rl.evaluation.arms import Arm
 from rl.evaluation.deception import Parsed, parse
 from rl.evaluation.decoding import Decoding
 from rl.evaluation.evaluate import EvaluationError
+from rl.evaluation.evaluation import Evaluation, Round
 from rl.evaluation.judging import read_yes_no
 from rl.evaluation.run import write_pages
-from rl.evaluation.evaluation import Evaluation, Round
 from rl.evaluation.suite import build_suite
 from rl.intervals import Interval
 from rl.recipe.suites import load_suite

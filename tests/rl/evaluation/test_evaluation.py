@@ -11,8 +11,8 @@ from reference.scripted import scripted, tiny_policy
 from rl.evaluation.arms import Arm, Wanted, names_of, plan_arms
 from rl.evaluation.decoding import Decoding
 from rl.evaluation.evaluate import EvaluationError
-from rl.evaluation.run import run_evaluation
 from rl.evaluation.evaluation import Evaluation, Round
+from rl.evaluation.run import run_evaluation
 from rl.evaluation.suite import build_suite
 from rl.intervals import Interval
 from rl.models import ModelError

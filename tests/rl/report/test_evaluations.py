@@ -13,9 +13,9 @@ from selenium.webdriver.common.by import By
 
 from rl.evaluation.arms import Arm
 from rl.evaluation.deception import Deception, Share
+from rl.evaluation.evaluation import Evaluation, Found
 from rl.evaluation.page import render
 from rl.evaluation.results import results_of
-from rl.evaluation.evaluation import Evaluation, Found
 from rl.evaluation.trend import trends_of
 from rl.intervals import rate_of
 
