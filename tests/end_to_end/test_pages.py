@@ -42,6 +42,8 @@ ELSEWHERE = {
     "source .venv/bin/activate": "Makefile",
     "rhythm train my-run.yaml --set cluster.processes=8": "tests/end_to_end/test_processes.py",
     "rhythm cancel runs/one": "tests/end_to_end/test_slurm.py",
+    "lm_eval --model hf --model_args pretrained=runs/one/checkpoints/grpo/final,dtype=float32 --apply_chat_template"
+    " --tasks ...": "tests/end_to_end/test_elsewhere.py",
 }
 OURS, TINY = ("--with", str(REFERENCE / "pages.yaml")), ("--with", str(REFERENCE / "tiny.yaml"))
 FEW = ("--limit", "2", "--max-tokens", "8", "--controls", "1")
@@ -207,7 +209,7 @@ def test_what_is_not_there_is_seen() -> None:
     ids=lambda block: f"{block.page.name}:{block.line}",
 )
 def test_a_recipe_or_a_part_of_one_loads(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What has arms is a study, what names itself is a recipe; what begins with the name of slurm.yaml is that; all else is laid over one."""
+    """What has arms is a study, what names itself a recipe, a slurm.yaml is that; all else is laid over a recipe."""
     write_files(block.page, tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)

@@ -70,7 +70,7 @@ def commands(page: Path) -> list[Command]:
     """Return all lines of a page's blocks of commands."""
     found = []
     for block in blocks(page, ""):
-        for place, text in enumerate(block.text.splitlines()):
+        for place, text in enumerate(re.sub(r" *\\\n *", " ", block.text).splitlines()):
             needs = re.search(r"# (GPU|Slurm|network):", text)
             found.append(Command(page, block.line + place, text, needs[1] if needs else None))
     return [one for one in found if one.words]
