@@ -2,9 +2,10 @@
 
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
-from rl.tiny import CONTEXT, CORPUS, SPLIT, build_decoder, train_tokenizer
+from rl.tiny import CORPUS, SPLIT, build_decoder, train_tokenizer
 
 VOCAB_SIZE = 800  # at most
+CONTEXT = 1024
 NUM_LAYERS = 8
 
 SPLIT_ALSO = SPLIT.replace(r" [+\-=] ", r" [+\-*/=] ")
@@ -22,12 +23,10 @@ We have 3, 4, 5 and need 12. Try 3 + 4 = 7 with 5: 7 + 5 = 12, 7 - 5 = 2, 7 * 5 
 So it is (3 + 4) * 5. So it is 3 + (4 - 5). (3 * 4) + 5, (3 / 4) - 5, (3 - 4) / 5.
 """
 
-__all__ = ["CONTEXT", "NUM_LAYERS", "build_model", "build_tokenizer"]
-
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
     """Train the byte-level BPE on the corpora; the same ids come out every time, and any UTF-8 text round-trips."""
-    return train_tokenizer(CORPUS + CORPUS_ALSO, SPLIT_ALSO, VOCAB_SIZE)
+    return train_tokenizer(CORPUS + CORPUS_ALSO, SPLIT_ALSO, VOCAB_SIZE, CONTEXT)
 
 
 def build_model(seed: int) -> Qwen3ForCausalLM:

@@ -50,7 +50,7 @@ CHAT_TEMPLATE = (
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
     """Train the byte-level BPE on CORPUS; the same ids come out every time, and any UTF-8 text round-trips."""
-    return train_tokenizer(CORPUS, SPLIT, VOCAB_SIZE)
+    return train_tokenizer(CORPUS, SPLIT, VOCAB_SIZE, CONTEXT)
 
 
 def build_model(seed: int) -> Qwen3ForCausalLM:
@@ -71,7 +71,7 @@ def build_model(seed: int) -> Qwen3ForCausalLM:
     )
 
 
-def train_tokenizer(corpus: str, split: str, size: int) -> PreTrainedTokenizerFast:
+def train_tokenizer(corpus: str, split: str, size: int, context: int) -> PreTrainedTokenizerFast:
     """Train a byte-level BPE of at most `size` tokens on a corpus, which `split` cuts into what merges stay within.
 
     The tags are ordinary tokens, so that decoding without special tokens keeps them.
@@ -98,7 +98,7 @@ def train_tokenizer(corpus: str, split: str, size: int) -> PreTrainedTokenizerFa
         eos_token=IM_END,
         additional_special_tokens=[IM_START],
         chat_template=CHAT_TEMPLATE,
-        model_max_length=CONTEXT,
+        model_max_length=context,
         clean_up_tokenization_spaces=False,
     )
 
@@ -109,7 +109,7 @@ def build_decoder(tokenizer: PreTrainedTokenizerFast, seed: int, **shape: Any) -
     assert isinstance(pad, int) and isinstance(end, int)
     config = Qwen3Config(
         vocab_size=len(tokenizer),
-        max_position_embeddings=CONTEXT,
+        max_position_embeddings=tokenizer.model_max_length,
         tie_word_embeddings=True,
         use_cache=True,
         pad_token_id=pad,

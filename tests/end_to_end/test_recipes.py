@@ -52,7 +52,7 @@ def changes(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
         source = f"data={{kind: jsonl, path: {tmp_path}/rows.jsonl, answer_after: '####'}}"
         return [source, f"stages.sft.data.path={tmp_path}/made.parquet"]
     if name.startswith("small"):
-        return ["model.name=small"]  # whose words and numbers are its tokens
+        return ["model.name=small", "stages.sft.trainer.max_length=640"]  # as in the recipe
     if name.startswith("society"):
         return ["stages.sft.data.limit=32", "stages.sft.data.options.max_numbers=3"]  # what the small context holds
     if name == "monitor-judge":
