@@ -1,4 +1,4 @@
-"""The larger embedded model: what learns to search within minutes, and is deep enough for its heads to differ."""
+"""The larger embedded model: eight layers, and a tokenizer that has the words of searches for Countdown."""
 
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
