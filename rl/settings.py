@@ -70,8 +70,7 @@ def trl_config(recipe: Recipe, stage: Stage, folder: Path, world: int = 1) -> SF
         trl=trainer.trl,
     )
     if isinstance(trainer, Sft):
-        shuffled = trainer.order == "shuffled"
-        return sft_config(schedule, max_length=trainer.max_length, shuffled=shuffled, packing=trainer.packing)
+        return sft_config(schedule, max_length=trainer.max_length, order=trainer.order, packing=trainer.packing)
     shared = {
         "num_generations": trainer.num_generations,
         "generation_batch_size": trainer.rollouts,

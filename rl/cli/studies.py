@@ -59,18 +59,21 @@ def study(
 
 
 def _conduct(console: "Console", found: "Plan", jobs: int, minutes: float | None) -> None:
-    from rl.study.conduct import LOG, Stopped, conduct, prepare
+    from rl.study.conduct import LOG, Stopped, conduct, make_folder, prepare
     from rl.study.progress import StudyProgress
     from rl.telemetry.record import locked
 
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
     failed: list[PlannedRun] = []
     stopped = ""
-    prepare([*found.shared, *found.runs])
-    with locked(found.folder), StudyProgress(console, [*found.shared, *found.runs]) as progress:
+    every = [*found.shared, *found.runs]
+    make_folder(found.folder)
+    with locked(found.folder):
+        prepare(every)
         try:
-            for runs in (found.shared, found.runs):
-                failed = failed or conduct(runs, jobs, deadline, progress.begun, progress.seen, progress.ended)
+            with StudyProgress(console, every) as progress:
+                for runs in (found.shared, found.runs):
+                    failed = failed or conduct(runs, jobs, deadline, progress.begun, progress.seen, progress.ended)
         except Stopped as stop:
             stopped = str(stop)
     _show(console, found)
@@ -126,5 +129,5 @@ def _plan_lines(found: "Plan") -> Iterator[str]:
         yield f"  {run.path.relative_to(found.folder)}: {steps:,} steps{', done' if done else ''}"
     yield "arms:"
     for name, changes in study.arms.items():
-        told = ", ".join(f"{key}={value}" for key, value in flat(changes).items())
+        told = ", ".join(f"{key}={value}" for key, value in flat(changes).items() if key)
         yield f"  {name}{' (control)' if name in study.against else ''}: {told or 'the recipe as it is'}"

@@ -117,6 +117,16 @@ def sections(recipe: Recipe) -> dict[str, list[Panel]]:
     return {name: panels for name, panels in found.items() if panels}
 
 
+def metrics(recipe: Recipe) -> list[str]:
+    """Return the keys of the numbers that a recipe's runs record: parts of the reward by name, * for the rest."""
+    found = [
+        key for panels in sections(recipe).values() for panel in panels if panel.draws == "lines" for key in panel.keys
+    ]
+    parts = [name for stage in recipe.stages for name in (stage.rewards or recipe.rewards).parts]
+    named = [key.replace("*", part) for key in found if key.startswith("reward/*") for part in parts]
+    return list(dict.fromkeys([*(key for key in found if not key.startswith("reward/*")), *named]))
+
+
 def features(recipe: Recipe) -> frozenset[str]:
     """Return what a recipe's stages emit metrics about, and "" for what all do."""
     found = {""} | {"alarms" for alarm in (recipe.alarms.length, recipe.alarms.entropy) if alarm}

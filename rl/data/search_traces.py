@@ -1,4 +1,4 @@
-"""Worked completions for Countdown: a search through the ways to put three numbers together, to its end or given up.
+"""Worked completions for Countdown: a search through the ways to put three numbers together, often given up.
 
 The stream of a search, with its dead ends, is what such a model is taught with (stream of search, arXiv 2404.03683);
 the words, and when it is given up, are [ours].
@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-MOST = 99  # no result above is looked at: the policy knows two digits
-FIRST_PART = 0.6  # of the curriculum: searches that go to their end alone
-PATIENCE = (0.55, 0.45)  # the chance that a search is given up at some time, behind FIRST_PART; and before each try
+MOST = 30  # no result above is looked at
+GIVEN_UP = 0.25  # the chance before each try: what a policy has to unlearn, since going on pays
 OPERATIONS: Mapping[str, Callable[[int, int], int | None]] = {
     "+": lambda a, b: a + b,
     "-": lambda a, b: a - b if a > b else None,
@@ -37,22 +36,25 @@ class _Step:
 def write_search(question: str, answer: str, metadata: Mapping[str, Any], rng: random.Random, progress: float) -> str:
     """Return an assistant text for a Countdown task of three numbers: a think block that searches, an answer block.
 
-    `progress` (0..1) is the task's place in the curriculum. Raises ValueError for a task of another size.
+    All tasks are searched alike, whatever `progress` (the place in a curriculum). Raises ValueError for a task of
+    another size, or whose target is above MOST.
     """
     numbers, target = list(metadata["numbers"]), int(metadata["target"])
     if len(numbers) != 3:
         raise ValueError(
             f"a search is of three numbers, not of {len(numbers)}; set data.options min_ and max_numbers: 3"
         )
-    gives_up = progress >= FIRST_PART and rng.random() < PATIENCE[0]
+    if target > MOST:
+        raise ValueError(f"a search looks at no result above {MOST}, and not for {target}; set max_target: {MOST}")
     said, found = [f"We have {', '.join(map(str, numbers))} and need {target}. "], None
     for first, rest in _firsts(numbers, rng):
-        if gives_up and rng.random() < PATIENCE[1]:
+        if rng.random() < GIVEN_UP:
             break
         steps = list(_steps(first.value, rest))
         hit = next((step for step in steps if step.value == target), None)
         tried = steps[: steps.index(hit) + 1] if hit else steps
-        said.append(f"Try {first} with {rest}: {', '.join(map(str, tried))}, {'yes' if hit else 'no'}. ")
+        verdicts = (f"{step}, {target}? {'yes' if step is hit else 'no'}" for step in tried)
+        said.append(f"Try {first} with {rest}: {'; '.join(verdicts)}. ")
         if hit:
             found = _expression(first, hit, rest)
             break

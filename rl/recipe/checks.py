@@ -19,9 +19,13 @@ from rl.recipe.sections import Recipe, Stage
 from rl.recipe.trainer_checks import Fault, Place, trainer_faults
 from rl.recipe.trainer_sections import Online, Ppo, Sft
 
-# reasoning-gym tasks for which rl.data.traces can write worked completions.
-TRACED_TASKS = ("chain_sum", "countdown")
-TOLD_TASKS = ("countdown",)  # that can be told otherwise than as a monologue
+# How rl.data.traces can tell worked completions, and of which reasoning-gym tasks.
+TELLINGS = {
+    "monologue": ("chain_sum", "countdown"),
+    "dialogue": ("countdown",),
+    "search": ("countdown",),
+    "counting": ("chain_sum",),
+}
 # Facts of generated tasks that rewards are told.
 FACTS = {"countdown": frozenset({"numbers", "target"})}
 
@@ -291,18 +295,16 @@ def _telling_faults(data: Data, place: Place) -> Iterator[Fault]:
 
 
 def _completion_faults(data: Data, place: Place) -> Iterator[Fault]:
-    if isinstance(data, ReasoningGym) and data.task not in TRACED_TASKS:
-        traced = ", ".join(TRACED_TASKS)
+    if isinstance(data, ReasoningGym) and data.task not in TELLINGS["monologue"]:
+        traced = ", ".join(TELLINGS["monologue"])
         yield (
             [*place, "task"],
             f"an sft stage needs worked completions, which rhythm writes for {traced} alone, not {data.task}; "
             "give the stage `data` with a `completion` column",
         )
-    elif isinstance(data, ReasoningGym) and data.traces != "monologue" and data.task not in TOLD_TASKS:
-        yield (
-            [*place, "traces"],
-            f"is {data.traces}, which rhythm writes for {', '.join(TOLD_TASKS)} alone, not {data.task}",
-        )
+    elif isinstance(data, ReasoningGym) and data.task not in TELLINGS[data.traces]:
+        told = ", ".join(TELLINGS[data.traces])
+        yield [*place, "traces"], f"is {data.traces}, which rhythm writes for {told} alone, not {data.task}"
     if isinstance(data, Benchmark):
         yield [*place, "kind"], f"{data.kind} has no worked completions; an sft stage needs other data"
     if isinstance(data, Columns) and data.completion is None:

@@ -41,6 +41,15 @@ class Stopped(Exception):  # noqa: N818 - no error: the user, or the time that w
     """Say why a study was stopped before its end; its runs have saved what they have."""
 
 
+def make_folder(folder: Path) -> None:
+    """Make a study's folder. Raises StudyError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".lock").touch()
+    except OSError as error:
+        raise StudyError(f"{folder}: cannot be written: {error.strerror}; give --run-dir another folder") from None
+
+
 def prepare(runs: Sequence[PlannedRun]) -> None:
     """Make the folders of runs that are not there. Raises StudyError where one has another recipe, and RunError."""
     for run in runs:
@@ -68,13 +77,14 @@ def conduct(
     Raises Stopped where time is up or a signal asks for it, once what is being made has saved itself.
     """
     waiting = [run for run in runs if not has_finished(run.path)]
+    threads = max(1, (os.cpu_count() or 1) // min(jobs, len(runs) or 1))  # the same in every leg: sums depend on it
     going: list[Attempt] = []
     failed = []
     with _signals() as asked:
         try:
             while (waiting or going) and not asked and (deadline is None or time.monotonic() < deadline):
                 while waiting and len(going) < jobs:
-                    going.append(_start(waiting.pop(0), jobs))
+                    going.append(_start(waiting.pop(0), threads))
                     begun(going[-1].run)
                 _wait(going)
                 seen(going)
@@ -99,9 +109,8 @@ def steps_of(path: Path) -> int:
     return len(read_rows(path / "metrics.jsonl"))
 
 
-def _start(run: PlannedRun, jobs: int) -> Attempt:
+def _start(run: PlannedRun, threads: int) -> Attempt:
     """Start a run, in a session of its own so that a Ctrl-C reaches it once: through us."""
-    threads = max(1, (os.cpu_count() or 1) // jobs)
     environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
     (run.path / "logs").mkdir(exist_ok=True)
     with (run.path / "logs" / LOG).open("ab") as log:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from rl.comparison.arms import Arm, flat
 from rl.comparison.runs import Run, read_runs
-from rl.comparison.summary import ACCURACY, LENGTH, REWARD, Read, mean_of_run, recorded
+from rl.comparison.summary import ACCURACY, LENGTH, Read, mean_of_run, recorded
 from rl.intervals import Interval
 from rl.recipe import dump
 from rl.significance import Paired, holm, paired, seeds_needed, t_interval
@@ -13,18 +13,23 @@ from rl.study.plan import Plan
 from rl.telemetry.record import has_finished
 
 ENTROPY, WEIGHT, SELECTED = "policy/entropy/mean", "credit/weight/mean", "credit/selected/share"
-FINAL, WHOLE = "final", "mean"
-SEEN = (0.02, 0.05)  # differences of reward that a number of seeds is told for
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Hold what an arm comes to in a metric: means over seeds, with t intervals, of its last steps and of all."""
+
+    final: Interval | None
+    mean: Interval | None
 
 
 @dataclass(frozen=True)
 class ArmOutcome:
-    """Hold an arm's means over seeds, with t intervals: reward over the last steps and over all, and the rest."""
+    """Hold an arm's outcomes by metric, and means over seeds of what else is told of it."""
 
     arm: str
     seeds: Sequence[int]
-    final: Interval | None
-    mean: Interval | None
+    outcomes: Mapping[str, Outcome]
     accuracy: Interval | None
     length: Interval | None
     entropy: Interval | None
@@ -34,17 +39,20 @@ class ArmOutcome:
 
 @dataclass(frozen=True)
 class Test:
-    """Hold what an arm has over a control in reward, over the last steps or over all; and p corrected for all tests.
+    """Hold what an arm has over a control in a metric, over the last steps or over all; and p corrected for all tests.
 
-    `needed` are the seeds that a difference of SEEN would take.
+    `needed` are the seeds that would see the difference that matters, `notable`; None where s is not known, or more
+    than 10,000 are needed.
     """
 
-    outcome: str
+    metric: str
+    final: bool
     arm: str
     control: str
     paired: Paired
     corrected: float | None
-    needed: Mapping[float, int | None]
+    notable: float
+    needed: int | None
 
 
 @dataclass(frozen=True)
@@ -84,8 +92,10 @@ def _outcome(name: str, runs: Mapping[int, Run], plan: Plan) -> ArmOutcome:
     return ArmOutcome(
         name,
         list(runs),
-        over_seeds(recorded(REWARD), last),
-        over_seeds(recorded(REWARD), None),
+        {
+            metric: Outcome(over_seeds(recorded(metric), last), over_seeds(recorded(metric), None))
+            for metric in plan.study.outcomes
+        },
         over_seeds(ACCURACY.read, last),
         over_seeds(recorded(LENGTH), last),
         over_seeds(recorded(ENTROPY), last),
@@ -95,7 +105,7 @@ def _outcome(name: str, runs: Mapping[int, Run], plan: Plan) -> ArmOutcome:
 
 
 def _tests(by_arm: Mapping[str, Mapping[int, Run]], plan: Plan) -> list[Test]:
-    """Test every arm against every control, outcome by outcome: p values are corrected over all tests of an outcome."""
+    """Test every arm against every control, metric by metric: p values are corrected over all tests of one mean."""
     pairs = [
         (arm, control)
         for control in plan.study.against
@@ -104,25 +114,38 @@ def _tests(by_arm: Mapping[str, Mapping[int, Run]], plan: Plan) -> list[Test]:
     ]
     controls = [name for name in plan.study.against if name in by_arm]
     pairs += [(arm, control) for place, control in enumerate(controls) for arm in controls[place + 1 :]]
-    found = []
-    for outcome, last in ((FINAL, plan.study.last), (WHOLE, None)):
-        values = {name: _values(runs, plan, recorded(REWARD), last) for name, runs in by_arm.items()}
-        told = []
-        for arm, control in pairs:
-            common = [seed for seed in values[arm] if seed in values[control]]
-            result = paired([values[arm][seed] for seed in common], [values[control][seed] for seed in common])
-            if result is not None:
-                told.append((arm, control, result))
-        corrected = holm([result.p for _, _, result in told])
-        for (arm, control, result), p in zip(told, corrected, strict=True):
-            found.append(Test(outcome, arm, control, result, p, _needed(result, len(told))))
-    return found
+    return [
+        test
+        for metric, notable in plan.study.outcomes.items()
+        for last in (plan.study.last, None)
+        for test in _tests_of(metric, notable, last, pairs, by_arm, plan)
+    ]
 
 
-def _needed(result: Paired, tests: int) -> dict[float, int | None]:
-    if result.deviation is None:
-        return {}
-    return {difference: seeds_needed(result.deviation, difference, tests) for difference in SEEN}
+def _tests_of(
+    metric: str,
+    notable: float,
+    last: int | None,
+    pairs: Sequence[tuple[str, str]],
+    by_arm: Mapping[str, Mapping[int, Run]],
+    plan: Plan,
+) -> list[Test]:
+    values = {name: _values(runs, plan, recorded(metric), last) for name, runs in by_arm.items()}
+    told = []
+    for arm, control in pairs:
+        common = [seed for seed in values[arm] if seed in values[control]]
+        result = paired([values[arm][seed] for seed in common], [values[control][seed] for seed in common])
+        if result is not None:
+            told.append((arm, control, result))
+    corrected = holm([result.p for _, _, result in told])
+    return [
+        Test(metric, last is not None, arm, control, result, p, notable, _needed(result, notable, len(told)))
+        for (arm, control, result), p in zip(told, corrected, strict=True)
+    ]
+
+
+def _needed(result: Paired, notable: float, tests: int) -> int | None:
+    return None if result.deviation is None else seeds_needed(result.deviation, notable, tests)
 
 
 def _values(runs: Mapping[int, Run], plan: Plan, read: Read, last: int | None) -> dict[int, float]:

@@ -4,11 +4,12 @@ import json
 from collections.abc import Sequence
 
 from rl.comparison import page as comparison
+from rl.comparison.summary import REWARD
 from rl.intervals import Interval
 from rl.report.curves import Figure, card, layout
 from rl.report.markdown import markdown_table
 from rl.report.sheet import Section
-from rl.study.outcomes import FINAL, SEEN, Outcomes, Test
+from rl.study.outcomes import Outcomes, Test
 from rl.study.plan import Plan
 from rl.study.weighed import most_weighed
 from rl.telemetry.jsonl import read_rows
@@ -18,42 +19,35 @@ Rows = list[list[str]]
 
 def table_of(found: Outcomes, plan: Plan) -> tuple[list[str], Rows]:
     """Return the heads and rows of the table of arms."""
-    heads = [
-        "arm",
-        "seeds",
-        f"reward, last {plan.study.last} steps",
-        "reward, all steps",
-        "accuracy",
-        "length",
-        "entropy",
-    ]
+    own = [f"{_named(metric)}, {which}" for metric in plan.study.outcomes for which in (_last(plan), _ALL)]
     rows = []
     for one in found.means:
-        shown = [comparison.told(value) for value in (one.final, one.mean, one.accuracy)]
+        shown = [
+            comparison.told(value, _digits(metric))
+            for metric, outcome in one.outcomes.items()
+            for value in (outcome.final, outcome.mean)
+        ]
+        shown += [comparison.told(one.accuracy), comparison.told(one.length, 1), comparison.told(one.entropy)]
         name = f"{one.arm} (control)" if one.arm in plan.study.against else one.arm
-        rows.append([name, str(len(one.seeds)), *shown, comparison.told(one.length, 1), comparison.told(one.entropy)])
-    return heads, rows
+        rows.append([name, str(len(one.seeds)), *shown])
+    return ["arm", "seeds", *own, "accuracy", "length", "entropy"], rows
 
 
 def tests_table(tests: Sequence[Test], plan: Plan) -> tuple[list[str], Rows]:
     """Return the heads and rows of the table of paired tests."""
-    heads = ["arm against control", "reward", "pairs", "difference", "p", "p, corrected"]
-    heads += [f"seeds to see {difference:g}" for difference in SEEN]
-    rows = []
-    for one in tests:
-        which = f"last {plan.study.last} steps" if one.outcome == FINAL else "all steps"
-        found = one.paired
-        rows.append(
-            [
-                f"{one.arm} - {one.control}",
-                which,
-                str(found.difference.count),
-                comparison.told(found.difference),
-                _p(found.p),
-                _p(one.corrected),
-                *(_needed(one, difference) for difference in SEEN),
-            ]
-        )
+    heads = ["arm against control", "mean of", "pairs", "difference", "p", "p, corrected", "seeds needed"]
+    rows = [
+        [
+            f"{one.arm} - {one.control}",
+            f"{_named(one.metric)}, {_last(plan) if one.final else _ALL}",
+            str(one.paired.difference.count),
+            comparison.told(one.paired.difference, _digits(one.metric)),
+            _p(one.paired.p),
+            _p(one.corrected),
+            _needed(one),
+        ]
+        for one in tests
+    ]
     return heads, rows
 
 
@@ -79,7 +73,7 @@ def markdown(found: Outcomes, plan: Plan) -> str:
 
 def render(found: Outcomes, plan: Plan) -> str:
     """Return the page as text."""
-    cards = [one for one in [_forest(found.tests)] if one]
+    cards = [one for metric in plan.study.outcomes if (one := _forest(metric, found.tests))]
     first = [Section("arms", "Arms", _about(found, plan), *table_of(found, plan))]
     if found.tests:
         first.append(Section("tests", "Differences, paired by seed", _TESTS, *tests_table(found.tests, plan), cards))
@@ -87,11 +81,12 @@ def render(found: Outcomes, plan: Plan) -> str:
     return comparison.render([plan.stage], found.arms, f"Study {plan.study.name}", first)
 
 
+_ALL = "all steps"
 _TESTS = (
     "Runs of one seed have the same tasks, the same start and the same seed, and are a pair. Brackets are 95 % t "
     "intervals of the mean difference; p is of the two-sided paired t test, corrected by Holm over the tests of one "
-    "outcome. The last columns say how many seeds would see such a difference with a power of 0.8 at that correction, "
-    "from the spread of the differences."
+    "mean. Seeds needed: how many would see the difference that the study says matters with a power of 0.8 at that "
+    "correction, from the spread of the differences."
 )
 _CREDIT = "Means over all steps; tokens are of the rollouts that the runs kept, seen at least twenty times."
 
@@ -110,9 +105,10 @@ def _settings(found: Outcomes) -> tuple[list[str], Rows]:
     return ["setting", *(arm.name for arm in found.arms)], comparison.settings_rows(found.arms)
 
 
-def _forest(tests: Sequence[Test]) -> Figure | None:
-    """Return a card of the differences over the last steps, with their intervals."""
-    shown = [one for one in tests if one.outcome == FINAL and one.paired.difference.low is not None][::-1]
+def _forest(metric: str, tests: Sequence[Test]) -> Figure | None:
+    """Return a card of the differences in a metric over the last steps, with their intervals."""
+    own = [one for one in tests if one.final and one.metric == metric]
+    shown = [one for one in own if one.paired.difference.low is not None][::-1]
     if not shown:
         return None
     means = [one.paired.difference.mean for one in shown]
@@ -125,19 +121,19 @@ def _forest(tests: Sequence[Test]) -> Figure | None:
         "y": names,
         "error_x": {"type": "data", "array": halves, "color": "$blue", "thickness": 2},
         "marker": {"color": "$blue", "size": 9},
-        "customdata": [comparison.told(one.paired.difference) for one in shown],
+        "customdata": [comparison.told(one.paired.difference, _digits(metric)) for one in shown],
         "hovertemplate": "%{y}: %{customdata}<extra></extra>",
     }
     shape = layout("", height=max(270, 90 + 30 * len(shown)), hovermode="closest", showlegend=False)
     shape["xaxis"] = {
         **shape["xaxis"],
-        "title": {"text": "difference of reward"},
+        "title": {"text": f"difference of {_named(metric)}"},
         "zeroline": True,
         "zerolinecolor": "$muted",
     }
     shape["yaxis"] = {**shape["yaxis"], "nticks": len(shown), "type": "category"}
     return card(
-        "Differences over the last steps",
+        f"Differences of {_named(metric)} over the last steps",
         "Means with 95 % t intervals. Where one crosses 0, there may be no difference.",
         {"data": [trace], "layout": shape},
         wide=True,
@@ -148,11 +144,23 @@ def _half(value: Interval) -> float:
     return 0.0 if value.high is None else value.high - value.mean
 
 
-def _needed(test: Test, difference: float) -> str:
-    if difference not in test.needed:
+def _needed(test: Test) -> str:
+    if test.paired.deviation is None:
         return "-"
-    count = test.needed[difference]
-    return "more than 10,000" if count is None else str(count)
+    count = "more than 10,000" if test.needed is None else str(test.needed)
+    return f"{count} to see {test.notable:g}"
+
+
+def _named(metric: str) -> str:
+    return "reward" if metric == REWARD else metric
+
+
+def _last(plan: Plan) -> str:
+    return f"last {plan.study.last} steps"
+
+
+def _digits(metric: str) -> int:
+    return 1 if "length" in metric else 3
 
 
 def _p(value: float | None) -> str:

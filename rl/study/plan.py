@@ -3,16 +3,19 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from rl.comparison.arms import differing, flat
+from rl.dashboard.panels import metrics
 from rl.recipe import dump
 from rl.recipe.faults import Fault, RecipeError, suggestion, validation_faults
 from rl.recipe.load import load_over, read_tree, shipped
 from rl.recipe.sections import Recipe
+from rl.recipe.trainer_sections import Online
 from rl.study.sections import Study
 
 FOLDER = "study"
@@ -104,7 +107,7 @@ def plan(study: Study, path: Path, folder: Path, changes: Changes = NOTHING) -> 
     stage = study.stage or names[-1]
     if stage not in names:
         raise StudyError(f"{path}: stage: {study.recipe} has no stage {stage}; stages: {', '.join(names)}")
-    shared = _shared_runs(study, path, folder, names, changes)
+    shared = _shared_runs(study, path, folder, base, changes)
     starts = {run.seed: run for run in shared}
     runs = [
         _arm_run(study, path, folder, name, seed, names, changes, starts.get(seed) or next(iter(shared), None))
@@ -113,19 +116,22 @@ def plan(study: Study, path: Path, folder: Path, changes: Changes = NOTHING) -> 
     ]
     found = Plan(study, stage, folder, shared, runs)
     _check_differences(found, path)
+    _check_outcomes(found, path)
     return found
 
 
-def _shared_runs(study: Study, path: Path, folder: Path, names: Sequence[str], changes: Changes) -> list[PlannedRun]:
+def _shared_runs(study: Study, path: Path, folder: Path, base: Recipe, changes: Changes) -> list[PlannedRun]:
     if study.shared is None:
         return []
-    stages = study.shared.stages
+    stages, names = study.shared.stages, [stage.name for stage in base.stages]
     if list(names[: len(stages)]) != list(stages) or len(stages) == len(names):
         raise StudyError(
             f"{path}: shared.stages: should be the first of {study.recipe}'s stages ({', '.join(names)}), and not all"
         )
     tree = {"name": f"{study.name}-shared", "stages": [{"name": name} for name in stages]}
     overrides = _of_stages(changes.overrides, stages)
+    if not any(isinstance(stage.trainer, Online) for stage in base.stages[: len(stages)]):
+        overrides.append("monitor=null")  # there is nothing that it could watch
     recipe = load_over(study.recipe, tree, f"{path}: shared", path.parent, overrides, changes.overlays, partial=True)
     if recipe.model.lora is not None:
         raise StudyError(f"{path}: shared: a policy of LoRA adapters cannot be started from; share no stages")
@@ -176,6 +182,15 @@ def _of_stages(overrides: Sequence[str], stages: Sequence[str]) -> list[str]:
         for text in overrides
         if not text.strip().startswith("stages.") or text.split("=")[0].split(".")[1] in stages
     ]
+
+
+def _check_outcomes(found: Plan, path: Path) -> None:
+    """Raise StudyError for an outcome that no arm would record."""
+    recipes = {run.arm: run.recipe for run in found.runs}.values()
+    known = dict.fromkeys(key for recipe in recipes for key in metrics(recipe))
+    for metric in found.study.outcomes:
+        if not any(fnmatchcase(metric, key) for key in known):
+            raise StudyError(f"{path}: outcomes: no arm records {metric}{suggestion(metric, known)}")
 
 
 def _check_differences(found: Plan, path: Path) -> None:

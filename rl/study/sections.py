@@ -34,10 +34,15 @@ class Study(Section):
     """What each arm changes in the recipe: keys and values, as in a recipe with a `base`. {} changes nothing."""
     against: Annotated[list[str], Field(min_length=1)]
     """Arms that are controls: every other arm is tested against each of them."""
+    outcomes: Annotated[dict[str, Annotated[float, Field(gt=0)]], Field(min_length=1)] = Field(
+        default={"reward/total/mean": 0.05}
+    )
+    """Metrics that arms are compared by, each with a difference that would matter: the table says how many seeds would
+    see it."""
     stage: str | None = None
-    """The stage whose reward is compared; by default the last."""
+    """The stage that is compared; by default the last."""
     last: Positive = 10
-    """Steps at the end whose mean reward is what an arm comes to."""
+    """Steps at the end whose mean is what an arm comes to."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -7,9 +7,9 @@ from rl.launch.jobs import RECORD, runs_to_resume, write_record
 from rl.launch.launch import Launch
 from rl.launch.launch import prepare as prepare_launch
 from rl.launch.launch import submit as submit_launch
-from rl.study.conduct import prepare
+from rl.study.conduct import make_folder, prepare
 from rl.study.plan import Plan, PlannedRun
-from rl.telemetry.record import LAUNCH, has_finished
+from rl.telemetry.record import LAUNCH, has_finished, locked
 
 
 def submit(plan: Plan) -> dict[str, int]:
@@ -17,15 +17,17 @@ def submit(plan: Plan) -> dict[str, int]:
 
     Raises StudyError and RunError, and LaunchError where a run's job is still there.
     """
-    prepare([*plan.shared, *plan.runs])
     jobs: dict[str, int] = {}
-    for runs in (plan.shared, plan.runs):
-        if any(not has_finished(run.path) for run in runs):
-            launch = _launch(runs)
-            if jobs:
-                behind = f"--dependency=afterok:{next(iter(jobs))}"
-                launch = replace(launch, options=[*launch.options, behind, "--kill-on-invalid-dep=yes"])
-            jobs[submit_launch(launch, resume=True)] = len(launch.runs)
+    make_folder(plan.folder)
+    with locked(plan.folder):
+        prepare([*plan.shared, *plan.runs])
+        for runs in (plan.shared, plan.runs):
+            if any(not has_finished(run.path) for run in runs):
+                launch = _launch(runs)
+                if jobs:
+                    behind = f"--dependency=afterok:{next(iter(jobs))}"
+                    launch = replace(launch, options=[*launch.options, behind, "--kill-on-invalid-dep=yes"])
+                jobs[submit_launch(launch, resume=True)] = len(launch.runs)
     return jobs
 
 

@@ -17,6 +17,7 @@ from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from rl.scoring import Scorer
+from rl.trainers.by_length import ByLength
 from rl.trainers.grpo import GrpoTrainer
 from rl.trainers.guard import Guard, GuardedTrainer
 from rl.trainers.observer import BatchWatcher, Observer
@@ -87,15 +88,18 @@ class Care:
     guard: Guard
 
 
-def sft_config(schedule: Schedule, *, max_length: int, shuffled: bool, packing: bool = False) -> SFTConfig:
-    """Return TRL's settings for completion-only SFT, in the data's order or shuffled or packed. Raises TrainerError."""
+ORDERS = {"shuffled": "random", "given": "sequential", "by_length": "group_by_length"}
+
+
+def sft_config(schedule: Schedule, *, max_length: int, order: str, packing: bool = False) -> SFTConfig:
+    """Return TRL's settings for completion-only SFT, in an order of ORDERS or packed. Raises TrainerError."""
     return _config(
         SFTConfig,
         schedule,
         max_length=max_length,
         completion_only_loss=True,
         packing=packing,
-        train_sampling_strategy="random" if shuffled else "sequential",
+        train_sampling_strategy=ORDERS[order],
     )
 
 
@@ -124,6 +128,14 @@ def _config(config: type, schedule: Schedule, **settings: Any) -> Any:
 
 
 class _SftTrainer(GuardedTrainer, SFTTrainer):  # pyright: ignore
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:  # pyright: ignore
+        rows = train_dataset if train_dataset is not None else self.train_dataset
+        if self.args.train_sampling_strategy != ORDERS["by_length"]:
+            return super()._get_train_sampler(train_dataset)
+        lengths = [len(ids) for ids in rows["input_ids"]]  # pyright: ignore
+        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        return ByLength(lengths, batch, self.args.seed)
+
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Write none: TRL's would ask a wandb run that is offline for its address."""
 

@@ -14,7 +14,7 @@ from rl.parts import build_rubric
 from rl.recipe import dump, load, shipped, shipped_names
 from rl.sourcing import load_tasks
 
-OURS = [name for name in shipped_names() if not name.startswith(("quickstart", "small"))]  # models of our own
+OURS = [name for name in shipped_names() if not name.startswith(("quickstart", "small", "tiny"))]  # models of our own
 SIZED = [name for name in OURS if re.search(r"-[\d.]+b$", name)]
 AS = re.compile(r"^# Plan: as ([\w.-]+)$", re.MULTILINE)
 UNMARKED = re.compile(r"(- )?(base|name|kind): [\w.-]+$|(- )?\w+:$|\w+: null$")  # structure, and what is taken away

@@ -11,6 +11,7 @@ from reference import small
 from reference.command import overrides, rhythm, start, wait_for_rows
 from reference.small import SFT_STEPS
 
+from rl.comparison.summary import REWARD
 from rl.telemetry.jsonl import read_rows
 
 STEPS, LAST = 12, 4
@@ -63,8 +64,8 @@ def test_the_table_is_what_the_runs_recorded(whole: Path) -> None:
             rewards = [row["reward/total/mean"] for row in rows if "reward/total/mean" in row]
             finals.append(sum(rewards[-LAST:]) / LAST)
             means.append(sum(rewards) / len(rewards))
-        assert arm["final"]["mean"] == pytest.approx(sum(finals) / 2, rel=1e-3)
-        assert arm["mean"]["mean"] == pytest.approx(sum(means) / 2, rel=1e-3)
+        assert arm["outcomes"][REWARD]["final"]["mean"] == pytest.approx(sum(finals) / 2, rel=1e-3)
+        assert arm["outcomes"][REWARD]["mean"]["mean"] == pytest.approx(sum(means) / 2, rel=1e-3)
     assert "| uniform (control) | 2 |" in (whole / "study.md").read_text(encoding="utf-8")
 
 

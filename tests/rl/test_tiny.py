@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rl import small, tiny
+from rl.data import from_reasoning_gym
 
 TOKENIZER, LARGER = tiny.build_tokenizer(), small.build_tokenizer()
 
@@ -50,7 +51,7 @@ def test_the_chat_template_marks_what_the_assistant_says() -> None:
     assert prompt == "<|im_start|>user\n1 + 1<|im_end|>\n<|im_start|>assistant\n"
 
 
-@pytest.mark.parametrize(("model", "parameters"), [(tiny, 333_184), (small, 10_552_000)])
+@pytest.mark.parametrize(("model", "parameters"), [(tiny, 333_184), (small, 10_563_200)])
 def test_the_model_is_small_and_made_from_its_seed(model: ModuleType, parameters: int) -> None:
     one, again, other = model.build_model(0), model.build_model(0), model.build_model(1)
     assert sum(parameter.numel() for parameter in one.parameters()) == parameters
@@ -68,8 +69,11 @@ def test_building_leaves_the_random_state_alone() -> None:
 
 
 def test_the_larger_one_reads_a_search_in_few_tokens() -> None:
-    """A word, a digit and an operator with its spaces are a token each."""
+    """A word, a number of two digits, an operator with its spaces and a line of instructions are a token each."""
     text = "no. Try 12 / 4 = 3 with 7: 7 * 3 = 21, no. I give up."
     tokens = [LARGER.decode([token]) for token in LARGER(text, add_special_tokens=False)["input_ids"]]
-    assert tokens[2:12] == [" Try ", "1", "2", " / ", "4", " = ", "3", " with ", "7", ": "]
-    assert len(tokens) == 25
+    assert tokens[3:12] == [" Try ", "12", " / ", "4", " = ", "3", " with ", "7", ": "]
+    assert len(tokens) == 24
+    (task,) = from_reasoning_gym("countdown", 1, 0, {"min_numbers": 3, "max_numbers": 3})
+    asked = LARGER(task.question, add_special_tokens=False)["input_ids"]
+    assert len(asked) < 40 and set(small.INSTRUCTIONS) <= {LARGER.decode([token]) for token in asked}

@@ -10,7 +10,7 @@ from rewards.answer import Answer
 from rewards.format import Format
 from rl.data.sources import from_reasoning_gym
 from rl.data.traces import FIRST_PART, TRACES
-from rl.recipe.checks import TOLD_TASKS, TRACED_TASKS
+from rl.recipe.checks import TELLINGS
 
 OPTIONS = {"min_terms": 3, "max_terms": 4, "min_digits": 1, "max_digits": 1}
 TASKS = from_reasoning_gym("chain_sum", 2000, 0, OPTIONS, telling="monologue")
@@ -51,8 +51,7 @@ def test_traces_are_varied() -> None:
 
 
 def test_checks_know_which_tasks_have_traces() -> None:
-    assert set(TRACED_TASKS) == set(TRACES["monologue"])
-    assert {task for told in (TRACES["dialogue"], TRACES["search"]) for task in told} == set(TOLD_TASKS)
+    assert {telling: set(tasks) for telling, tasks in TELLINGS.items()} == {name: set(TRACES[name]) for name in TRACES}
 
 
 def test_a_task_of_another_kind_is_refused() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from rl.comparison.summary import REWARD
 from rl.recipe import dump
 from rl.study import page
 from rl.study.outcomes import outcomes_of
@@ -20,6 +21,7 @@ shared: {stages: [sft], seed: 0}
 seeds: [0, 1, 2]
 against: [plain]
 last: 2
+outcomes: {reward/total/mean: 0.05, rollout/length/mean: 2}
 arms:
   plain: {credit: {kind: uniform}}
   better: {credit: {kind: coupled}}
@@ -78,9 +80,12 @@ def test_means_over_seeds(found: Plan) -> None:
     assert outcomes is not None
     plain, better, worse = outcomes.means
     assert (plain.seeds, worse.seeds, outcomes.missing) == ([0, 1, 2], [0, 1], ["worse-seed2"])
-    assert plain.final is not None and plain.final.mean == pytest.approx(0.5)  # of 0.4, 0.5, 0.6: s = 0.1
-    assert plain.final.low == pytest.approx(0.5 - 4.302653 * 0.1 / 3**0.5, abs=1e-6)
-    assert better.mean is not None and better.mean.mean == pytest.approx((1 / 3 + 0.5 + 2 / 3) / 3, abs=1e-4)
+    final, mean = plain.outcomes[REWARD].final, better.outcomes[REWARD].mean
+    assert final is not None and final.mean == pytest.approx(0.5)  # of 0.4, 0.5, 0.6: s = 0.1
+    assert final.low == pytest.approx(0.5 - 4.302653 * 0.1 / 3**0.5, abs=1e-6)
+    assert mean is not None and mean.mean == pytest.approx((1 / 3 + 0.5 + 2 / 3) / 3, abs=1e-4)
+    length = plain.outcomes["rollout/length/mean"]
+    assert length.final is not None and length.final.mean == 32.5 and length.mean is not None and length.mean.mean == 32
     assert worse.accuracy is not None and worse.accuracy.mean == pytest.approx(0.175)
     assert plain.length is not None and plain.length.mean == 32.5
 
@@ -92,24 +97,28 @@ def test_tests_are_paired_by_seed_and_corrected(found: Plan) -> None:
     """
     outcomes = outcomes_of(found)
     assert outcomes is not None
-    better, worse = [one for one in outcomes.tests if one.outcome == "final"]
+    better, worse = [one for one in outcomes.tests if one.final and one.metric == REWARD]
     assert (better.arm, better.control, worse.arm) == ("better", "plain", "worse")
     assert better.paired.difference.mean == pytest.approx(0.2)
     assert better.paired.p == better.corrected == pytest.approx(1 - (12 / 14) ** 0.5)
     assert worse.paired.difference.mean == pytest.approx(-0.1) and worse.paired.difference.count == 2
     assert worse.corrected == 0.0
-    assert better.needed[0.05] is not None and better.needed[0.05] > 34  # half a deviation, at half the level
+    assert better.needed is not None and better.needed > 34  # half a deviation, at half the level
+    assert {(one.metric, one.notable) for one in outcomes.tests} == {(REWARD, 0.05), ("rollout/length/mean", 2)}
 
 
 def test_what_is_written(found: Plan) -> None:
     assert write_outcomes(found) is not None
     text = (found.folder / "study.md").read_text(encoding="utf-8")
     assert "| plain (control) | 3 | 0.500 [0.252, 0.748] |" in text
-    assert "| better - plain | last 2 steps | 3 | 0.200 [-0.048, 0.448] | 0.074 | 0.074 |" in text
+    assert "| better - plain | reward, last 2 steps | 3 | 0.200 [-0.048, 0.448] | 0.074 | 0.074 |" in text
+    assert (
+        "| better - plain | rollout/length/mean, all steps | 3 | 0.0 [0.0, 0.0] | 1.000 | 1.000 | 2 to see 2 |" in text
+    )
     assert "Not finished yet: worse-seed2." in text
     assert '"So" 1.50, "&lt;/b>\\|" 1.00' in text
     said = json.loads((found.folder / "study.json").read_text(encoding="utf-8"))
-    assert said["arms"][0]["final"]["count"] == 3 and said["study"]["against"] == ["plain"]
+    assert said["arms"][0]["outcomes"][REWARD]["final"]["count"] == 3 and said["study"]["against"] == ["plain"]
     html = (found.folder / "study.html").read_text(encoding="utf-8")
     assert "Study by-hand" in html and "</b>|" not in html
 

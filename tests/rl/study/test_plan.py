@@ -110,6 +110,15 @@ def test_stages_of_an_arm_keep_what_it_does_not_say(tmp_path: Path) -> None:
         (("name: pair", "name: ../pair"), "name"),
         (("name: pair", "nmae: pair"), "nmae: unknown key; did you mean name?"),
         (("against: [plain]", "against: [plain]\nstage: ppo"), "has no stage ppo; stages: sft, grpo"),
+        (
+            ("against: [plain]", "against: [plain]\noutcomes: {reward/anwser/mean: 1}"),
+            "did you mean reward/answer/mean?",
+        ),
+        (
+            ("against: [plain]", "against: [plain]\noutcomes: {effort/length@0.4/mean: 1}"),
+            "no arm records effort/length@",
+        ),
+        (("against: [plain]", "against: [plain]\noutcomes: {reward/total/mean: 0}"), "greater than 0"),
         (("arms:", "arms: [1]\nx:"), "arms"),
     ],
 )
