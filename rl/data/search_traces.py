@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 MOST = 30  # no result above is looked at
-GIVEN_UP = 0.25  # the chance before each try: what a policy has to unlearn, since going on pays
+GIVEN_UP = 0.2  # the chance before each try: what a policy has to unlearn, since going on pays
 OPERATIONS: Mapping[str, Callable[[int, int], int | None]] = {
     "+": lambda a, b: a + b,
     "-": lambda a, b: a - b if a > b else None,

@@ -12,7 +12,7 @@ from typing import Any
 from rewards.parse import after_marker
 from rl.data.task import DataError, Task
 from rl.data.traces import TRACES
-from rl.recipe.checks import FACTS
+from rl.recipe.data_checks import FACTS
 from rl.recipe.faults import suggestion
 
 

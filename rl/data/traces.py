@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any
 
 from rl.data.countdown_traces import write_countdown
-from rl.data.counting_traces import write_counting
 from rl.data.search_traces import write_search
 
 ECHOES = (
@@ -150,5 +149,4 @@ TRACES: dict[str, dict[str, Writer]] = {
     "monologue": {"chain_sum": write_chain_sum, "countdown": partial(write_countdown, telling="monologue")},
     "dialogue": {"countdown": partial(write_countdown, telling="dialogue")},
     "search": {"countdown": write_search},
-    "counting": {"chain_sum": write_counting},
 }

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from rewards import REWARDS, Echo, Reward, Role, Rubric, find
 from rewards.base import said
 from rl.recipe.credit_sections import Anchor, Coupled, Shuffled
-from rl.recipe.data_sections import Benchmark, Columns, Data, PythonTasks, ReasoningGym
+from rl.recipe.data_checks import FACTS, completion_faults, telling_faults
+from rl.recipe.data_sections import Benchmark, Data, PythonTasks, ReasoningGym
 from rl.recipe.faults import suggestion
 from rl.recipe.own_checks import own_faults
 from rl.recipe.reward_sections import Multiplier, RelativeEffort, Rewards
@@ -18,16 +19,6 @@ from rl.recipe.section import Section
 from rl.recipe.sections import Recipe, Stage
 from rl.recipe.trainer_checks import Fault, Place, trainer_faults
 from rl.recipe.trainer_sections import Online, Ppo, Sft
-
-# How rl.data.traces can tell worked completions, and of which reasoning-gym tasks.
-TELLINGS = {
-    "monologue": ("chain_sum", "countdown"),
-    "dialogue": ("countdown",),
-    "search": ("countdown",),
-    "counting": ("chain_sum",),
-}
-# Facts of generated tasks that rewards are told.
-FACTS = {"countdown": frozenset({"numbers", "target"})}
 
 
 def check(recipe: Recipe) -> list[Fault]:
@@ -75,7 +66,7 @@ def _faults(recipe: Recipe) -> Iterator[Fault]:
     if recipe.cluster.world:
         yield from world_faults(recipe, recipe.cluster.world)
     if not any(isinstance(stage.trainer, Sft) and stage.data is None for stage in recipe.stages):
-        yield from _telling_faults(recipe.data, ["data"])
+        yield from telling_faults(recipe.data, ["data"])
     for index, stage in enumerate(recipe.stages):
         place: Place = ["stages", index]
         if stage.rewards:
@@ -88,9 +79,9 @@ def _faults(recipe: Recipe) -> Iterator[Fault]:
         yield from _need_faults(recipe, stage, place)
         yield from _gold_faults(recipe, stage, place)
         if stage.data and isinstance(stage.trainer, Online):
-            yield from _telling_faults(stage.data, [*place, "data"])
+            yield from telling_faults(stage.data, [*place, "data"])
         if isinstance(stage.trainer, Sft):
-            yield from _completion_faults(stage.data or recipe.data, [*place, "data"] if stage.data else ["data"])
+            yield from completion_faults(stage.data or recipe.data, [*place, "data"] if stage.data else ["data"])
 
 
 def rubric_faults(section: Rewards) -> Iterator[Fault]:
@@ -286,26 +277,3 @@ def _packing_faults(trainer: Sft, attention: str, place: Place) -> Iterator[Faul
             f"{attention} would attend over {trainer.micro_batch} packs of {trainer.max_length} tokens as over one; "
             "write micro_batch: 1, or model.attention: flash_attention_2",
         )
-
-
-def _telling_faults(data: Data, place: Place) -> Iterator[Fault]:
-    """Yield that data which no sft stage learns from need not say how completions are told."""
-    if isinstance(data, ReasoningGym) and data.traces != "monologue":
-        yield [*place, "traces"], "is of the worked completions of an sft stage; leave it out"
-
-
-def _completion_faults(data: Data, place: Place) -> Iterator[Fault]:
-    if isinstance(data, ReasoningGym) and data.task not in TELLINGS["monologue"]:
-        traced = ", ".join(TELLINGS["monologue"])
-        yield (
-            [*place, "task"],
-            f"an sft stage needs worked completions, which rhythm writes for {traced} alone, not {data.task}; "
-            "give the stage `data` with a `completion` column",
-        )
-    elif isinstance(data, ReasoningGym) and data.task not in TELLINGS[data.traces]:
-        told = ", ".join(TELLINGS[data.traces])
-        yield [*place, "traces"], f"is {data.traces}, which rhythm writes for {told} alone, not {data.task}"
-    if isinstance(data, Benchmark):
-        yield [*place, "kind"], f"{data.kind} has no worked completions; an sft stage needs other data"
-    if isinstance(data, Columns) and data.completion is None:
-        yield [*place, "completion"], "an sft stage needs the name of the column that holds the worked completions"

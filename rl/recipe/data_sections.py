@@ -28,7 +28,7 @@ class ReasoningGym(Source):
     """Seed of the tasks; by default from the recipe's seed and the stage's position, so that stages see other tasks."""
     options: dict[str, Any] = {}
     """Settings of the reasoning-gym data set."""
-    traces: Literal["monologue", "dialogue", "search", "counting"] = "monologue"
+    traces: Literal["monologue", "dialogue", "search"] = "monologue"
     """How an sft stage's worked completions are told: by one voice; of countdown also by several, or as a search
     through the ways to put three numbers together."""
 

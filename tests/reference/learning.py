@@ -17,7 +17,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from reference.command import RHYTHM
 from reference.lengths import EFFORTS, WORDS, write_questions, write_rows
 
-MONITOR = Path(__file__).with_name("monitor.yaml")
 MEANT = 0.5  # of the warm-up's words
 EFFORT = """\
 base: effort-grpo
@@ -70,7 +69,9 @@ def effort_recipe(folder: Path) -> Path:
 def learn(method: str, folder: Path, seed: int) -> list[dict]:
     """Train, and return the rows of the GRPO stage."""
     folder.mkdir(parents=True, exist_ok=True)
-    words = [effort_recipe(folder)] if method == "effort" else ["monitor-grpo", "--with", MONITOR]
+    words = (
+        [effort_recipe(folder)] if method == "effort" else ["tiny-monitor", "--set", "telemetry.wandb.mode=disabled"]
+    )
     command = [RHYTHM, "train", *words, "--run-dir", folder / "run", "--set", f"seed={seed}"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)

@@ -10,7 +10,7 @@ from rewards.answer import Answer
 from rewards.format import Format
 from rl.data.sources import from_reasoning_gym
 from rl.data.traces import FIRST_PART, TRACES
-from rl.recipe.checks import TELLINGS
+from rl.recipe.data_checks import TELLINGS
 
 OPTIONS = {"min_terms": 3, "max_terms": 4, "min_digits": 1, "max_digits": 1}
 TASKS = from_reasoning_gym("chain_sum", 2000, 0, OPTIONS, telling="monologue")
