@@ -10,6 +10,7 @@ import numpy
 DRAWS, BATCH = 10_000, 250  # how many draws, and how many are worked out at a time
 
 ENDS = (2.5, 97.5)  # percentiles
+DUST = 1e-12  # what rounding leaves of numbers that are the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,9 @@ def rate_of(rates: Sequence[float], groups: Sequence[Hashable], seed: int = 0) -
     Wilson's, of as many flags as there are groups [ours].
     """
     found = mean_of(rates, groups, seed)
-    return share_of(rates, groups) if found is not None and found.low == found.high else found
+    if found is None or found.low is None or found.high is None or found.high - found.low > DUST:
+        return found
+    return share_of(rates, groups)
 
 
 def share_of(flags: Sequence[bool] | Sequence[float], groups: Sequence[Hashable]) -> Interval | None:
@@ -70,7 +73,7 @@ def share_of(flags: Sequence[bool] | Sequence[float], groups: Sequence[Hashable]
         return Interval(share, None, None, len(flags))
     apart = sums[:, 0] - share * counts
     variance = float((apart**2).sum()) * num_groups / (num_groups - 1) / len(flags) ** 2
-    size = min(len(flags), share * (1 - share) / variance) if variance > 0 else num_groups
+    size = min(len(flags), share * (1 - share) / variance) if variance > DUST**2 else num_groups
     z = NormalDist().inv_cdf(ENDS[1] / 100)
     middle = (share + z**2 / (2 * size)) / (1 + z**2 / size)
     half = z * math.sqrt(share * (1 - share) / size + z**2 / (4 * size**2)) / (1 + z**2 / size)

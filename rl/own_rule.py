@@ -13,6 +13,7 @@ from rl.attention import Rhythm
 from rl.credit import Credit, Signals, with_marks
 
 MARKED = 0.4  # top share of FAI and Delta that samples show as anchors and preplan tokens, as of the kinds of ours
+MARKS = ("selected", "anchors", "preplan", "dominated")  # of a Credit: which tokens
 LENGTHS = (24, 1, 0)  # of the made-up responses that a rule is tried on
 
 
@@ -39,12 +40,27 @@ class OwnRule:
             raise CreditError(f"{self.path} failed: {said(error)}") from error
         response, credit = signals.response, given if isinstance(given, Credit) else None
         weights = self._checked(given if credit is None else credit.weights, response)
-        selected = (weights > 1) if credit is None else credit.selected & response
-        credit = Credit(weights, selected) if credit is None else replace(credit, weights=weights, selected=selected)
+        if credit is None:
+            credit = Credit(weights, weights > 1)
+        else:
+            marks = {name: self._marks(name, getattr(credit, name), response) for name in MARKS}
+            if marks["selected"] is None:
+                raise CreditError(f"{self.path} returned a Credit without selected; give it a tensor of booleans")
+            credit = replace(credit, weights=weights, **marks)
         return credit if signals.rhythm is None or credit.anchors is not None else with_marks(credit, signals, MARKED)
 
+    def _marks(self, name: str, marks: object, response: Tensor) -> Tensor | None:
+        if marks is None:
+            return None
+        if not isinstance(marks, Tensor) or marks.dtype != torch.bool or marks.shape != response.shape:
+            told = f"{marks.dtype} of {tuple(marks.shape)}" if isinstance(marks, Tensor) else type(marks).__name__
+            raise CreditError(
+                f"{self.path} returned {name} as {told}; it should be booleans of {tuple(response.shape)}"
+            )
+        return marks.to(response.device) & response
+
     def _checked(self, weights: object, response: Tensor) -> Tensor:
-        if not isinstance(weights, Tensor):
+        if not isinstance(weights, Tensor) or weights.is_complex():
             raise CreditError(f"{self.path} returned a {type(weights).__name__}; it should return a tensor of weights")
         if weights.shape != response.shape:
             shapes = f"{tuple(weights.shape)}, not {tuple(response.shape)}"

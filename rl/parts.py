@@ -31,10 +31,11 @@ from rl.recipe.data_sections import PythonTasks
 from rl.recipe.distill_sections import Detection
 from rl.recipe.reward_sections import AnyEffort, AnyMonitor, EndpointMonitor, FrozenMonitor, RelativeEffort, Rewards
 from rl.recipe.sections import Recipe, Stage
+from rl.recipe.seeds import task_seed
 from rl.recipe.trainer_sections import COPY, Online, Ppo, Sft
 from rl.scoring import Scorer
 from rl.settings import credit_settings, trl_config
-from rl.sourcing import load_tasks, task_seed
+from rl.sourcing import load_tasks
 from rl.trainers import TrainerError
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from scipy import stats
 
-from rl.intervals import ENDS, Interval
+from rl.intervals import DUST, ENDS, Interval
 
 LEVEL, POWER = 0.05, 0.8
 MOST_SEEDS = 10_000
@@ -21,7 +21,8 @@ MOST_SEEDS = 10_000
 class Paired:
     """Hold the mean of differences with its 95 % interval, their standard deviation, and the two-sided p value of t.
 
-    One pair alone has neither deviation nor p; pairs that all differ by the same have a p of 0, and of 1 at 0.
+    One pair alone has neither deviation nor p. Pairs that all differ by the same have no p, since t is not defined
+    there; where they do not differ, it is 1.
     """
 
     difference: Interval
@@ -51,7 +52,7 @@ def paired(left: Sequence[float], right: Sequence[float]) -> Paired | None:
         return Paired(interval, None, None)
     deviation = _deviation(differences, interval.mean)
     if deviation == 0.0:
-        return Paired(interval, deviation, float(interval.mean == 0))
+        return Paired(interval, deviation, 1.0 if abs(interval.mean) <= DUST else None)
     t = interval.mean / (deviation / math.sqrt(len(differences)))
     return Paired(interval, deviation, float(2 * stats.t.sf(abs(t), len(differences) - 1)))
 
@@ -70,10 +71,11 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
 def seeds_needed(deviation: float, difference: float, tests: int = 1) -> int | None:
     """Return how many pairs see a difference with a power of 0.8 at a level of 0.05 shared out over `tests`.
 
-    None where it would take more than 10,000. The power is that of the paired t test, by the noncentral t.
+    None where it would take more than 10,000. The power is that of the paired t test in the direction of the
+    difference, by the noncentral t. Raises ValueError for a deviation that is not above 0.
     """
-    if deviation == 0.0:
-        return 2
+    if not deviation > 0:
+        raise ValueError(f"a deviation of {deviation} says nothing of how many seeds it takes")
     counts = range(2, MOST_SEEDS + 1)
     place = bisect_left(counts, POWER, key=lambda count: _power(count, difference / deviation, tests))
     return counts[place] if place < len(counts) else None
@@ -81,10 +83,11 @@ def seeds_needed(deviation: float, difference: float, tests: int = 1) -> int | N
 
 def _power(count: int, effect: float, tests: int) -> float:
     limit = stats.t.isf(LEVEL / tests / 2, count - 1)
-    shift = abs(effect) * math.sqrt(count)
-    return float(stats.nct.sf(limit, count - 1, shift) + stats.nct.cdf(-limit, count - 1, shift))
+    power = float(stats.nct.sf(limit, count - 1, abs(effect) * math.sqrt(count)))
+    assert math.isfinite(power), (count, effect, tests)
+    return power
 
 
 def _deviation(values: Sequence[float], mean: float) -> float:
     spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
-    return 0.0 if spread <= 1e-12 * max(1.0, abs(mean)) else spread
+    return 0.0 if spread <= DUST * max(1.0, abs(mean)) else spread

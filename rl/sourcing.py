@@ -16,11 +16,6 @@ from rl.recipe.data_sections import (
 )
 
 
-def task_seed(seed: int, stage: int) -> int:
-    """Return a seed for a stage's tasks: far from all others, since reasoning-gym seeds its n-th task with seed + n."""
-    return (seed * 100 + stage) * 10_000_000
-
-
 def load_tasks(source: Data, seed: int, worked: bool) -> list[data.Task]:
     """Return a source's tasks, with worked completions where `worked`. Raises DataError."""
     match source:

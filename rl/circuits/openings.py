@@ -8,10 +8,10 @@ from pathlib import Path
 from rl.circuits.pairs import Pair
 from rl.circuits.snapshots import CircuitError, Snapshot, load_snapshot
 from rl.data import Task
-from rl.evaluation.suite import STAGE
 from rl.policy import Policy
 from rl.recipe.sections import Recipe
-from rl.sourcing import load_tasks, task_seed
+from rl.recipe.seeds import EVALUATION, task_seed
+from rl.sourcing import load_tasks
 from rl.telemetry.jsonl import read_rows, write_atomically
 
 PAIRS = "pairs.jsonl"
@@ -43,7 +43,7 @@ class Opening:
 def tasks_of(recipe: Recipe, count: int) -> list[Task]:
     """Return the first tasks of the last stage's data, which no stage has trained on where they are generated."""
     source = recipe.stages[-1].data or recipe.data
-    return list(load_tasks(source, task_seed(recipe.seed, STAGE), worked=False)[:count])
+    return list(load_tasks(source, task_seed(recipe.seed, EVALUATION), worked=False)[:count])
 
 
 def read_openings(folder: Path) -> list[Opening] | None:

@@ -42,26 +42,28 @@ def study(
     console = patient_console()
     with console.status("reading"):
         from rl.launch.launch import read_seeds
-        from rl.study.plan import Changes, narrowed, plan, read_study
+        from rl.study.plan import Changes, narrowed, plan, read_study, widened
 
         said, path = read_study(name)
         chosen = [word.strip() for word in arms.split(",")] if arms is not None else None
-        said = narrowed(said, chosen, read_seeds(seeds, "--seeds") if seeds is not None else None)
-        found = plan(said, path, run_dir or Path("studies") / said.name, Changes(overrides or [], overlays or []))
+        part = narrowed(said, chosen, read_seeds(seeds, "--seeds") if seeds is not None else None)
+        folder, changes = run_dir or Path("studies") / said.name, Changes(overrides or [], overlays or [])
+        found = plan(part, path, folder, changes)
+        whole = plan(widened(said, part.seeds), path, folder, changes)
     if dry_run:
         for line in _plan_lines(found):
             console.print(line, highlight=False, markup=False, soft_wrap=True)
         return
     if slurm:
-        _submit(console, found)
+        _submit(console, found, whole)
     else:
-        _conduct(console, found, jobs, minutes)
+        _conduct(console, found, whole, jobs, minutes)
 
 
-def _conduct(console: "Console", found: "Plan", jobs: int, minutes: float | None) -> None:
+def _conduct(console: "Console", found: "Plan", whole: "Plan", jobs: int, minutes: float | None) -> None:
     from rl.study.conduct import LOG, Stopped, conduct, make_folder, prepare
     from rl.study.progress import StudyProgress
-    from rl.telemetry.record import locked
+    from rl.telemetry.record import has_finished, locked
 
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
     failed: list[PlannedRun] = []
@@ -72,11 +74,14 @@ def _conduct(console: "Console", found: "Plan", jobs: int, minutes: float | None
         prepare(every)
         try:
             with StudyProgress(console, every) as progress:
-                for runs in (found.shared, found.runs):
-                    failed = failed or conduct(runs, jobs, deadline, progress.begun, progress.seen, progress.ended)
+                conduct(found.shared, jobs, deadline, progress.begun, progress.seen, progress.ended)
+                failed = [run for run in found.shared if not has_finished(run.path)]
+                startable = [run for run in found.runs if run.start not in {lost.path for lost in failed}]
+                failed += conduct(startable, jobs, deadline, progress.begun, progress.seen, progress.ended)
         except Stopped as stop:
             stopped = str(stop)
-    _show(console, found)
+            failed += [run for run in stop.failed if run not in failed]
+    _show(console, whole)
     for run in failed:
         typer.echo(f"rhythm: {run.path} failed; logs/{LOG} in it says why", err=True)
     if failed or stopped:
@@ -86,12 +91,12 @@ def _conduct(console: "Console", found: "Plan", jobs: int, minutes: float | None
         raise typer.Exit(INTERRUPTED if stopped else FAILED)
 
 
-def _submit(console: "Console", found: "Plan") -> None:
+def _submit(console: "Console", found: "Plan", whole: "Plan") -> None:
     from rl.study.submit import submit
 
     for job, count in submit(found).items():
         console.print(f"job {job}: {count} run{'s' if count > 1 else ''}", highlight=False, markup=False)
-    _show(console, found)
+    _show(console, whole)
     typer.echo("when the jobs are over, the same command without --slurm writes the page and the table")
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 MOST = 30  # no result above is looked at
-GIVEN_UP = 0.2  # the chance before each try: what a policy has to unlearn, since going on pays
+GIVEN_UP = 0.5  # the share that is given up before the first try: what a policy has to unlearn, since searching pays
 OPERATIONS: Mapping[str, Callable[[int, int], int | None]] = {
     "+": lambda a, b: a + b,
     "-": lambda a, b: a - b if a > b else None,
@@ -47,9 +47,8 @@ def write_search(question: str, answer: str, metadata: Mapping[str, Any], rng: r
     if target > MOST:
         raise ValueError(f"a search looks at no result above {MOST}, and not for {target}; set max_target: {MOST}")
     said, found = [f"We have {', '.join(map(str, numbers))} and need {target}. "], None
-    for first, rest in _firsts(numbers, rng):
-        if rng.random() < GIVEN_UP:
-            break
+    tries = () if rng.random() < GIVEN_UP else _firsts(numbers, rng)
+    for first, rest in tries:
         steps = list(_steps(first.value, rest))
         hit = next((step for step in steps if step.value == target), None)
         tried = steps[: steps.index(hit) + 1] if hit else steps

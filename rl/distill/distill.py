@@ -23,7 +23,8 @@ from rl.recipe import dump
 from rl.recipe.distill_sections import Detection, Distill, EndpointTeacher
 from rl.recipe.distill_sections import VllmTeacher as VllmSection
 from rl.recipe.sections import Recipe
-from rl.sourcing import load_tasks, task_seed
+from rl.recipe.seeds import task_seed
+from rl.sourcing import load_tasks
 from rl.telemetry.jsonl import write_atomically
 from rl.telemetry.progress import ProgressDisplay
 from rl.telemetry.record import last_policy, locked

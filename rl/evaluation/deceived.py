@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rl.evaluation.deception import Case, Deception, aries_cases, deception_of, outcomes, pku_cases
+from rl.evaluation.differences import paired_difference
 from rl.evaluation.evaluate import EvaluationError, Suite, all_answers
 from rl.evaluation.judging import Judge, Query, verdicts
-from rl.intervals import Interval, difference_of
+from rl.intervals import Interval
 from rl.recipe.data_sections import Data, DeceptionBenchPku
 from rl.telemetry.record import locked
 
@@ -54,4 +55,4 @@ def difference_in(ours: Judged, theirs: Judged, seed: int) -> Interval | None:
     (left, left_groups), (right, right_groups) = (
         ([flag for flag, _ in side], [group for _, group in side]) for side in sides
     )
-    return difference_of(left, left_groups, right, right_groups, seed)
+    return paired_difference(left, left_groups, right, right_groups, seed)

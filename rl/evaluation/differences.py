@@ -1,10 +1,11 @@
 """What one arm does better or worse than another on the same tasks: differences paired by task."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rl.evaluation.results import passes_by_task, powers
-from rl.intervals import Interval, difference_of
+from rl.intervals import DUST, Interval, difference_of
 
 Row = Mapping[str, Any]
 Read = Callable[[Row], float | None]
@@ -13,7 +14,8 @@ Read = Callable[[Row], float | None]
 def differences(ours: Sequence[Row], theirs: Sequence[Row], seed: int) -> dict[str, Interval | None]:
     """Return the means of ours less those of theirs, each with a 95 % interval over draws of the tasks of both.
 
-    accuracy, tokens, reasoning tokens, what was cut, pass@k, and every part of the reward.
+    accuracy, tokens, reasoning tokens, what was cut, pass@k, and every part of the reward, each over the tasks that
+    both have it of.
     """
     read: dict[str, Read] = {
         "accuracy": lambda row: row["correct"],
@@ -26,7 +28,9 @@ def differences(ours: Sequence[Row], theirs: Sequence[Row], seed: int) -> dict[s
     found = {name: difference(ours, theirs, one, seed) for name, one in read.items()}
     for k in powers(ours):
         left, right = passes_by_task(ours, k), passes_by_task(theirs, k)
-        found[f"pass@{k}"] = difference_of(list(left.values()), list(left), list(right.values()), list(right), seed)
+        common = [task for task in left if task in right]
+        values = [[side[task] for task in common] for side in (left, right)]
+        found[f"pass@{k}"] = paired_difference(values[0], common, values[1], common, seed)
     return found
 
 
@@ -35,6 +39,20 @@ def difference(ours: Sequence[Row], theirs: Sequence[Row], read: Read, seed: int
     left, right = (
         [(float(value), row["task"]) for row in rows if (value := read(row)) is not None] for rows in (ours, theirs)
     )
-    values = [[value for value, _ in side] for side in (left, right)]
-    tasks = [[task for _, task in side] for side in (left, right)]
-    return difference_of(values[0], tasks[0], values[1], tasks[1], seed)
+    common = {task for _, task in left} & {task for _, task in right}
+    values = [[value for value, task in side if task in common] for side in (left, right)]
+    tasks = [[task for _, task in side if task in common] for side in (left, right)]
+    return paired_difference(values[0], tasks[0], values[1], tasks[1], seed)
+
+
+def paired_difference(
+    left: Sequence[float], left_tasks: Sequence[Any], right: Sequence[float], right_tasks: Sequence[Any], seed: int
+) -> Interval | None:
+    """Return the mean of left less that of right over draws of tasks; without ends where no draw differs.
+
+    That the tasks which there are say the same makes nothing certain.
+    """
+    found = difference_of(left, left_tasks, right, right_tasks, seed)
+    if found is None or found.low is None or found.high is None or found.high - found.low > DUST:
+        return found
+    return replace(found, low=None, high=None)

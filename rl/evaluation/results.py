@@ -14,7 +14,7 @@ Row = Mapping[str, Any]
 class Results:
     """Hold means over all answers with 95 % intervals over tasks; None where nothing could be judged.
 
-    accuracy is avg@k: the share of k answers to a task that are right, mean over tasks. `passes` is pass@k by k.
+    accuracy is avg@k: the share that is right of all answers which could be judged. `passes` is pass@k by k.
     """
 
     tasks: int

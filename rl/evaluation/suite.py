@@ -12,10 +12,9 @@ from rl.parts import build_rubric
 from rl.policy import Policy
 from rl.recipe.checks import needs_of
 from rl.recipe.data_sections import Benchmark, DeceptionBenchPku, Hub
+from rl.recipe.seeds import EVALUATION, task_seed
 from rl.recipe.suites import SuiteRecipe
-from rl.sourcing import load_tasks, task_seed
-
-STAGE = 99  # the number of the stage that generated tasks are seeded for: no recipe has so many
+from rl.sourcing import load_tasks
 
 
 def build_suite(recipe: SuiteRecipe) -> Suite:
@@ -61,7 +60,7 @@ def _tasks(recipe: SuiteRecipe) -> list[Task]:
 
 
 def _rows(recipe: SuiteRecipe) -> list[Task]:
-    return load_tasks(recipe.data, task_seed(recipe.seed, STAGE), worked=False)[: recipe.data.limit]
+    return load_tasks(recipe.data, task_seed(recipe.seed, EVALUATION), worked=False)[: recipe.data.limit]
 
 
 def shared_settings(recipe: SuiteRecipe, suite: Suite, decoding: Decoding) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from rl.recipe.data_sections import Data, ReasoningGym
 from rl.recipe.distill_sections import Distill
 from rl.recipe.reward_sections import AnyEffort, AnyMonitor, Rewards
 from rl.recipe.section import Positive, Section, matching
+from rl.recipe.seeds import MOST_STAGES
 from rl.recipe.trainer_sections import AnyTrainer, Grpo, Sft
 
 
@@ -181,7 +182,7 @@ class Recipe(Section):
     credit: Credit = Coupled()
     distill: Distill | None = None
     """How `rhythm distill` makes data of a teacher's traces of the prompts in `data`; training pays it no heed."""
-    stages: Annotated[list[Stage], Field(min_length=1)] = [QUICKSTART_SFT, QUICKSTART_GRPO]
+    stages: Annotated[list[Stage], Field(min_length=1, max_length=MOST_STAGES)] = [QUICKSTART_SFT, QUICKSTART_GRPO]
     alarms: Alarms = Alarms()
     telemetry: Telemetry = Telemetry()
     checkpoints: Checkpoints = Checkpoints()

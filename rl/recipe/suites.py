@@ -14,11 +14,12 @@ from rl.recipe.load import Tree, load, locate, merge, parse_override, shipped_na
 from rl.recipe.reward_sections import EndpointMonitor, Rewards
 from rl.recipe.section import Positive, Section
 from rl.recipe.sections import Recipe
+from rl.recipe.seeds import EVALUATION, task_seed
 
 TAGGED = "Think inside <think> and </think>, then give your answer inside <answer> and </answer>."
 REPLYING = "Reason inside <think> and </think>, then give your reply inside <output> and </output>."
 COLUMNS = ("jsonl", "parquet", "hub")
-FIXED_SEED = 990_000_000  # that of stage 99 of a recipe with seed 0: no recipe has so many
+FIXED_SEED = task_seed(0, EVALUATION)
 
 
 class EndpointJudge(Endpoint):
@@ -145,7 +146,7 @@ def load_suite(name: str, overrides: Sequence[str] = ()) -> SuiteRecipe:
         if Path(name).suffix == "" and "/" not in name and not Path(name).is_file() and name not in shipped_names():
             known = suggestion(name, [*SUITES, *shipped_names()])
             raise RecipeError([Fault(name, "", f"no suite, no recipe file and no shipped recipe of that name{known}")])
-        return _checked(SuiteRecipe.of(load(name, overrides)), [], name)
+        return _of_recipe(name, overrides)
     kinds_first = sorted(overrides, key=lambda text: not text.partition("=")[0].strip().endswith(".kind"))
     layers = [(f"--set {text}", parse_override(text)) for text in kinds_first]
     tree: Tree = {"name": name, **SUITES[name][1]}
@@ -157,6 +158,21 @@ def load_suite(name: str, overrides: Sequence[str] = ()) -> SuiteRecipe:
     except ValidationError as error:
         raise RecipeError(locate(validation_faults(error, tree, SuiteRecipe), [], layers, name)) from None
     return _checked(suite, layers, name)
+
+
+def _of_recipe(name: str, overrides: Sequence[str]) -> SuiteRecipe:
+    """Return the suite of a recipe; `judge` is a key of the suite, which the recipe has not."""
+    judging = [text for text in overrides if text.partition("=")[0].strip().partition(".")[0] == "judge"]
+    suite = SuiteRecipe.of(load(name, [text for text in overrides if text not in judging]))
+    layers = [(f"--set {text}", parse_override(text)) for text in judging]
+    tree: Tree = suite.model_dump(mode="json", include={"judge"}, exclude_none=True)
+    for _, layer in layers:
+        tree = merge(tree, layer)
+    try:
+        judge = SuiteRecipe.model_validate({**suite.model_dump(), **tree}).judge
+    except ValidationError as error:
+        raise RecipeError(locate(validation_faults(error, tree, SuiteRecipe), [], layers, name)) from None
+    return _checked(suite.model_copy(update={"judge": judge}), layers, name)
 
 
 def _columns_kept(tree: Tree, layer: Tree) -> Tree:

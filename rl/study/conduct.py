@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from rl.comparison.arms import differing, flat
 from rl.recipe import dump
 from rl.study.plan import PlannedRun, StudyError
 from rl.telemetry.jsonl import read_rows
-from rl.telemetry.record import RunDirectory, check_taken_up, has_finished, read_recipe
+from rl.telemetry.record import RunDirectory, check_taken_up, is_over, read_recipe
 
 POLL_SECONDS = 0.5
 LOG = "study.log"
@@ -38,7 +39,11 @@ class Attempt:
 
 
 class Stopped(Exception):  # noqa: N818 - no error: the user, or the time that was given, asked for it
-    """Say why a study was stopped before its end; its runs have saved what they have."""
+    """Say why a study was stopped before its end, and which runs had `failed`; the others have saved what they have."""
+
+    def __init__(self, reason: str, failed: Sequence[PlannedRun]) -> None:
+        super().__init__(reason)
+        self.failed = failed
 
 
 def make_folder(folder: Path) -> None:
@@ -52,16 +57,18 @@ def make_folder(folder: Path) -> None:
 
 def prepare(runs: Sequence[PlannedRun]) -> None:
     """Make the folders of runs that are not there. Raises StudyError where one has another recipe, and RunError."""
-    for run in runs:
-        if not (run.path / "recipe.json").is_file():
-            RunDirectory.prepare(run.path, dump(run.recipe))
-            continue
-        if read_recipe(run.path) != dump(run.recipe):
+    there = [run for run in runs if (run.path / "recipe.json").is_file()]
+    for run in there:
+        keys = differing([flat(read_recipe(run.path)), flat(dump(run.recipe))])
+        if keys and not (keys == ["model.name"] and run.start and is_over(run.path)):  # a study that was moved
             raise StudyError(
-                f"{run.path}: was made by other settings than the study has now; give --run-dir another folder, or "
-                "take that run's away"
+                f"{run.path}: was made by other settings than the study has now ({', '.join(keys[:3])}); give "
+                "--run-dir another folder, or take that run's away"
             )
         check_taken_up(run.path)
+    for run in runs:
+        if run not in there:
+            RunDirectory.prepare(run.path, dump(run.recipe))
 
 
 def conduct(
@@ -74,9 +81,10 @@ def conduct(
 ) -> list[PlannedRun]:
     """Make runs in their order, `jobs` at a time, until the monotonic clock is at `deadline`; return those that failed.
 
-    Raises Stopped where time is up or a signal asks for it, once what is being made has saved itself.
+    A run that an alarm has stopped is over, and has not failed. Raises Stopped where time is up or a signal asks for
+    it, once what is being made has saved itself.
     """
-    waiting = [run for run in runs if not has_finished(run.path)]
+    waiting = [run for run in runs if not is_over(run.path)]
     threads = max(1, (os.cpu_count() or 1) // min(jobs, len(runs) or 1))  # the same in every leg: sums depend on it
     going: list[Attempt] = []
     failed = []
@@ -91,7 +99,7 @@ def conduct(
                 for attempt in [one for one in going if one.process.poll() is not None]:
                     going.remove(attempt)
                     code = attempt.process.returncode
-                    if code or not has_finished(attempt.run.path):
+                    if not is_over(attempt.run.path):
                         failed.append(attempt.run)
                     ended(attempt.run, code)
         finally:
@@ -100,7 +108,7 @@ def conduct(
             for attempt in going:
                 attempt.process.wait()
     if going or waiting:
-        raise Stopped(signal.Signals(asked[0]).name if asked else "the time that --minutes gives is over")
+        raise Stopped(signal.Signals(asked[0]).name if asked else "the time that --minutes gives is over", failed)
     return failed
 
 

@@ -10,7 +10,7 @@ from rl.intervals import Interval
 from rl.recipe import dump
 from rl.significance import Paired, holm, paired, seeds_needed, t_interval
 from rl.study.plan import Plan
-from rl.telemetry.record import has_finished
+from rl.telemetry.record import ended, is_over
 
 ENTROPY, WEIGHT, SELECTED = "policy/entropy/mean", "credit/weight/mean", "credit/selected/share"
 
@@ -39,10 +39,10 @@ class ArmOutcome:
 
 @dataclass(frozen=True)
 class Test:
-    """Hold what an arm has over a control in a metric, over the last steps or over all; and p corrected for all tests.
+    """Hold what an arm has over a control in a metric, over the last steps or over all.
 
-    `needed` are the seeds that would see the difference that matters, `notable`; None where s is not known, or more
-    than 10,000 are needed.
+    `corrected` is over all pairs of arm and control in this mean. `needed` are the seeds that would see the difference
+    that matters, `notable`; None where s says nothing, or more than 10,000 are needed.
     """
 
     metric: str
@@ -57,20 +57,24 @@ class Test:
 
 @dataclass(frozen=True)
 class Outcomes:
-    """Hold what a study has come to so far: arms with their runs, their means, the tests, and what is missing."""
+    """Hold what a study has come to so far: arms with their runs, their means, the tests, and what is missing.
+
+    `alarmed` are runs that an alarm stopped: they count with the steps that they have.
+    """
 
     arms: Sequence[Arm]
     means: Sequence[ArmOutcome]
     tests: Sequence[Test]
     missing: Sequence[str]
+    alarmed: Sequence[str]
 
 
 def outcomes_of(plan: Plan) -> Outcomes | None:
-    """Return what the finished runs of a study come to; None where no run has finished. Raises ComparisonError."""
+    """Return what the runs of a study that are over come to; None where none is. Raises ComparisonError."""
     done = {
         (run.arm, run.seed): found
         for run in plan.runs
-        if (run.path / "recipe.json").is_file() and has_finished(run.path)
+        if (run.path / "recipe.json").is_file() and is_over(run.path)
         for found in read_runs([run.path])
     }
     if not done:
@@ -81,7 +85,8 @@ def outcomes_of(plan: Plan) -> Outcomes | None:
     arms = [Arm(name, list(by_arm[name].values()), flat(dump(recipes[name]))) for name in names]
     missing = [run.path.name for run in plan.runs if (run.arm, run.seed) not in done]
     means = [_outcome(name, by_arm[name], plan) for name in names]
-    return Outcomes(arms, means, _tests(by_arm, plan), missing)
+    alarmed = [run.path.name for run in plan.runs if (run.arm, run.seed) in done and ended(run.path) == "alarmed"]
+    return Outcomes(arms, means, _tests(by_arm, plan), missing, alarmed)
 
 
 def _outcome(name: str, runs: Mapping[int, Run], plan: Plan) -> ArmOutcome:
@@ -145,7 +150,7 @@ def _tests_of(
 
 
 def _needed(result: Paired, notable: float, tests: int) -> int | None:
-    return None if result.deviation is None else seeds_needed(result.deviation, notable, tests)
+    return seeds_needed(result.deviation, notable, tests) if result.deviation else None
 
 
 def _values(runs: Mapping[int, Run], plan: Plan, read: Read, last: int | None) -> dict[int, float]:

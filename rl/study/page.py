@@ -15,6 +15,7 @@ from rl.study.weighed import most_weighed
 from rl.telemetry.jsonl import read_rows
 
 Rows = list[list[str]]
+MOST_NAMED = 8  # of the runs that have not finished
 
 
 def table_of(found: Outcomes, plan: Plan) -> tuple[list[str], Rows]:
@@ -92,13 +93,17 @@ _CREDIT = "Means over all steps; tokens are of the rollouts that the runs kept, 
 
 
 def _about(found: Outcomes, plan: Plan) -> str:
-    recipe = plan.runs[0].recipe
-    stage = next(stage for stage in recipe.stages if stage.name == plan.stage)
-    missing = f" Not finished yet: {', '.join(found.missing)}." if found.missing else ""
-    return (
-        f"{plan.study.recipe}, stage {plan.stage}, {stage.trainer.steps} steps; seeds "
-        f"{', '.join(map(str, plan.study.seeds))}. Brackets are 95 % t intervals over seeds.{missing}"
+    steps = sorted({plan.steps_of(run) for run in plan.runs})
+    told = f"{steps[0]}" if len(steps) == 1 else f"{steps[0]} to {steps[-1]}"
+    text = (
+        f"{plan.study.recipe}, stage {plan.stage}, {told} steps; seeds "
+        f"{', '.join(map(str, plan.study.seeds))}. Brackets are 95 % t intervals over seeds."
     )
+    if found.alarmed:
+        text += f" Stopped by an alarm, and counted with the steps that they have: {', '.join(found.alarmed)}."
+    if len(found.missing) > MOST_NAMED:
+        return f"{text} Not finished yet: {len(found.missing)} of {len(plan.runs)} runs."
+    return f"{text} Not finished yet: {', '.join(found.missing)}." if found.missing else text
 
 
 def _settings(found: Outcomes) -> tuple[list[str], Rows]:
@@ -145,7 +150,7 @@ def _half(value: Interval) -> float:
 
 
 def _needed(test: Test) -> str:
-    if test.paired.deviation is None:
+    if not test.paired.deviation:
         return "-"
     count = "more than 10,000" if test.needed is None else str(test.needed)
     return f"{count} to see {test.notable:g}"

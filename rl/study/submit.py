@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from rl.launch.jobs import RECORD, runs_to_resume, write_record
+from rl.launch.jobs import RECORD, read_record, runs_to_resume, write_record
 from rl.launch.launch import Launch
 from rl.launch.launch import prepare as prepare_launch
 from rl.launch.launch import submit as submit_launch
 from rl.study.conduct import make_folder, prepare
 from rl.study.plan import Plan, PlannedRun
-from rl.telemetry.record import LAUNCH, has_finished, locked
+from rl.telemetry.record import LAUNCH, is_over, locked
 
 
 def submit(plan: Plan) -> dict[str, int]:
@@ -22,7 +22,7 @@ def submit(plan: Plan) -> dict[str, int]:
     with locked(plan.folder):
         prepare([*plan.shared, *plan.runs])
         for runs in (plan.shared, plan.runs):
-            if any(not has_finished(run.path) for run in runs):
+            if any(not is_over(run.path) for run in runs):
                 launch = _launch(runs)
                 if jobs:
                     behind = f"--dependency=afterok:{next(iter(jobs))}"
@@ -32,8 +32,11 @@ def submit(plan: Plan) -> dict[str, int]:
 
 
 def _launch(runs: Sequence[PlannedRun]) -> Launch:
-    folder = runs[0].path.parent
-    if not (folder / LAUNCH / RECORD).is_file():
-        write_record(folder, {"job": None, "runs": [run.path.name for run in runs]})
+    """Return a job of those runs that are not over; runs of earlier jobs stay in the folder's record."""
+    folder, wanted = runs[0].path.parent, {run.path for run in runs if not is_over(run.path)}
+    there = (folder / LAUNCH / RECORD).is_file()
+    record = read_record(folder) if there else {"job": None}
+    names = dict.fromkeys([*record.get("runs", []), *(run.path.name for run in runs)])
+    write_record(folder, {**record, "runs": list(names)})
     left = runs_to_resume(folder, [])
-    return prepare_launch({path: recipe for path, recipe in left.items() if path in {run.path for run in runs}}, folder)
+    return prepare_launch({path: recipe for path, recipe in left.items() if path in wanted}, folder)

@@ -20,6 +20,7 @@ def write_outcomes(plan: Plan) -> Outcomes | None:
         "arms": [asdict(one) for one in found.means],
         "tests": [asdict(one) for one in found.tests],
         "missing": list(found.missing),
+        "alarmed": list(found.alarmed),
     }
     files = {
         "study.json": json.dumps(said, indent=2, allow_nan=False) + "\n",

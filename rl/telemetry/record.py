@@ -143,19 +143,28 @@ LAUNCH, STOPPED = "launch", "stopped"  # a job's own files, and among them the w
 LOCK_SECONDS = 90.0  # how long an attempt before this one may take to end
 
 
+def is_over(path: Path) -> bool:
+    """Say whether the run in path has finished, or was stopped by an alarm. Raises RunError where there is no run."""
+    return has_finished(path) or ended(path) == "alarmed"
+
+
+def ended(path: Path) -> str | None:
+    """Return how the last attempt at the run in path ended; None where none has, or that cannot be read."""
+    try:
+        last = attempts.read(path / "environment.json")[-1:]
+    except (OSError, ValueError):  # what is wrong with it is said where the run is taken up
+        return None
+    return next(((one.get("ended") or {}).get("how") for one in last), None)
+
+
 def has_finished(path: Path) -> bool:
     """Say whether the run in path has nothing left to do: its last attempt finished, and all that it made is there.
 
     Raises RunError where there is no run.
     """
     stages = [stage.get("name") for stage in read_recipe(path).get("stages", []) if isinstance(stage, dict)]
-    try:
-        last = attempts.read(path / "environment.json")[-1:]
-    except (OSError, ValueError):  # what is wrong with it is said where the run is taken up
-        return False
-    finished = any((one.get("ended") or {}).get("how") == "finished" for one in last)
     there = all((path / "checkpoints" / str(stage) / "final").is_dir() for stage in stages)
-    return finished and there and (path / "report.html").is_file()
+    return ended(path) == "finished" and there and (path / "report.html").is_file()
 
 
 def last_policy(path: Path) -> Path | None:

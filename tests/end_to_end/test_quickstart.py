@@ -14,7 +14,7 @@ from reference.wandb_file import history
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rl.recipe import Recipe, dump
-from rl.sourcing import task_seed
+from rl.recipe.seeds import task_seed
 from rl.telemetry.jsonl import read_rows
 
 

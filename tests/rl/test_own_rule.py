@@ -53,3 +53,26 @@ def test_a_weight_that_is_none_is_refused(mine: types.ModuleType, weight: float)
     mine.rule = lambda signals: torch.tensor([[1.0, weight, 1.0, 1.0]])
     with pytest.raises(CreditError, match="returned the weight"):
         OwnRule("rule_of_mine:rule")(SIGNALS)
+
+
+@pytest.mark.parametrize(
+    ("marks", "words"),
+    [
+        (torch.tensor([[1.0, 0.0, 0.0, 0.0]]), r"selected as torch.float32 of \(1, 4\); it should be booleans"),
+        (torch.tensor([True]), r"selected as torch.bool of \(1,\)"),
+        (None, "a Credit without selected"),
+        ("all", "selected as str"),
+    ],
+)
+def test_what_a_rule_selected_is_checked(mine: types.ModuleType, marks: object, words: str) -> None:
+    given = credit.Credit(torch.ones(1, 4), torch.zeros(1, 4, dtype=torch.bool))
+    object.__setattr__(given, "selected", marks)  # as it would be made where types are not checked
+    mine.rule = lambda signals: given
+    with pytest.raises(CreditError, match=words):
+        OwnRule("rule_of_mine:rule")(SIGNALS)
+
+
+def test_complex_weights_are_none(mine: types.ModuleType) -> None:
+    mine.rule = lambda signals: torch.ones(1, 4, dtype=torch.complex64)
+    with pytest.raises(CreditError, match="should return a tensor of weights"):
+        OwnRule("rule_of_mine:rule")(SIGNALS)

@@ -3,9 +3,11 @@
 import math
 from itertools import product
 
+import numpy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from rl.significance import holm, paired, seeds_needed, t_interval
 
@@ -44,7 +46,9 @@ def test_what_one_pair_and_equal_pairs_tell() -> None:
     assert one is not None and (one.deviation, one.p) == (None, None)
     equal, shifted = paired([0.5, 0.7], [0.5, 0.7]), paired([0.5, 0.7], [0.4, 0.6])
     assert equal is not None and (equal.deviation, equal.p) == (0.0, 1.0)
-    assert shifted is not None and (shifted.deviation, shifted.p) == (0.0, 0.0)
+    assert shifted is not None and (shifted.deviation, shifted.p) == (0.0, None)
+    dust = paired([0.1 + 0.2] * 3, [0.3] * 3)
+    assert dust is not None and dust.difference.mean != 0 and dust.p == 1.0
     with pytest.raises(ValueError, match="zip"):
         paired([0.5, 0.7], [0.5])
 
@@ -82,4 +86,23 @@ def test_how_many_seeds_it_takes() -> None:
     """A paired t test sees half a standard deviation with 34 pairs, a whole one with 10 (Cohen's tables, 0.05, 0.8)."""
     assert (seeds_needed(0.1, 0.05), seeds_needed(0.1, 0.1)) == (34, 10)
     assert seeds_needed(0.1, 0.05, tests=10) > 34
-    assert seeds_needed(0.0, 0.05) == 2 and seeds_needed(1.0, 0.001) is None
+    assert seeds_needed(1.0, 0.001) is None
+    with pytest.raises(ValueError, match=r"deviation of 0\.0"):
+        seeds_needed(0.0, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("effect", "tests"), [(0.5, 1), (1.0, 6), (4.0, 20), (8.0, 20), (15.0, 6), (20.0, 20), (6.0, 1)]
+)
+def test_so_many_seeds_have_the_power_and_one_less_has_not(effect: float, tests: int) -> None:
+    """The power by numerical integration over the chi distribution of s, without the noncentral t."""
+
+    def power(count: int) -> float:
+        limit = stats.t.isf(0.05 / tests / 2, count - 1) / math.sqrt(count - 1)
+        spreads = (numpy.arange(200_000) + 0.5) / 200_000
+        chi = stats.chi.ppf(spreads, count - 1)
+        return float(stats.norm.sf(limit * chi - effect * math.sqrt(count)).mean())
+
+    needed = seeds_needed(1.0, effect, tests)
+    assert needed is not None and power(needed) >= 0.8
+    assert needed == 2 or power(needed - 1) < 0.8

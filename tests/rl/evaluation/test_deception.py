@@ -164,11 +164,11 @@ def test_arms_are_compared_row_by_row(serve: Serve, tmp_path: Path) -> None:
     path = pku(tmp_path, "aab")
     arms = ([LIE, LIE, LIE, *[BELIEF] * 3], [HONEST, HONEST, HONEST, *[BELIEF] * 3])
     found = run("deceptionbench_pku", path, server.url, tmp_path / "out", arms[0], two=arms[1])
-    assert found.arms[1].differences["deceived"] == Interval(-1.0, -1.0, -1.0, 6)
+    assert found.arms[1].differences["deceived"] == Interval(-1.0, None, None, 6)
     write_pages(found, tmp_path / "out")
     told = (tmp_path / "out" / "results.md").read_text(encoding="utf-8")
     assert "| two | 0.000 [0.000, 0.561] | 3 | 0 | 0 |" in told and "## By type" in told
-    assert "1.000 [0.439, 1.000]" in told and "-1.000 [-1.000, -1.000]" in told
+    assert "1.000 [0.439, 1.000]" in told and "| -1.000 |" in told
 
 
 def test_no_answer_of_the_judge_is_paid_for_twice(serve: Serve, tmp_path: Path) -> None:

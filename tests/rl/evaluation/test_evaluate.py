@@ -66,7 +66,8 @@ def test_gold_answers_are_all_right_and_shuffled_ones_at_their_chance(tmp_path: 
 
 
 def test_tasks_are_none_that_a_stage_trains_on() -> None:
-    from rl.sourcing import load_tasks, task_seed
+    from rl.recipe.seeds import task_seed
+    from rl.sourcing import load_tasks
 
     own = recipe()
     trained = {task.question for stage in range(2) for task in load_tasks(own.data, task_seed(0, stage), worked=False)}

@@ -81,16 +81,23 @@ def test_a_rate_is_bootstrapped_where_tasks_differ() -> None:
 
 
 def test_differences_are_paired_by_task() -> None:
-    """Every task is one half better: no draw of tasks says anything else, however they differ from each other."""
+    """Every task is one half better: no draw of tasks says anything else, which makes nothing certain."""
     ours, theirs = rows_of("++", "+-", "++"), rows_of("+-", "--", "+-")
     for one in ours:
         one["num_tokens"] += 3
     found = differences(ours, theirs, seed=0)
-    assert found["accuracy"] == Interval(0.5, 0.5, 0.5, 12) and found["tokens"] == Interval(3.0, 3.0, 3.0, 12)
-    assert found["pass@1"] == Interval(0.5, 0.5, 0.5, 6)
+    assert found["accuracy"] == Interval(0.5, None, None, 12) and found["tokens"] == Interval(3.0, None, None, 12)
+    assert found["pass@1"] == Interval(0.5, None, None, 6)
     # pass@2 is 1, 1, 1 against 1, 0, 1: draws of three tasks hold the second 0 to 3 times.
     assert found["pass@2"] == Interval(pytest.approx(1 / 3), 0.0, 1.0, 6)
     assert differences(rows_of("?"), rows_of("+"), seed=0)["accuracy"] is None
+
+
+def test_a_task_that_one_side_has_no_verdict_on_is_in_neither() -> None:
+    """Task 0 is right on both sides; of task 1 the right side could be judged once, and pass@2 of it not at all."""
+    found = differences(rows_of("++", "--"), rows_of("++", "?-"), seed=0)
+    assert found["pass@2"] == Interval(0.0, None, None, 2)
+    assert differences(rows_of("++", "--"), rows_of("++", "??"), seed=0)["accuracy"] == Interval(0.0, None, None, 4)
 
 
 def test_pages_test_by_hand() -> None:

@@ -15,8 +15,9 @@ from rl.evaluation.suite import build_suite
 from rl.generate import Reply
 from rl.recipe import RecipeError, load, shipped_names
 from rl.recipe.data_sections import Benchmark
-from rl.recipe.suites import SUITES, SuiteRecipe, load_suite
-from rl.sourcing import load_tasks, task_seed
+from rl.recipe.seeds import task_seed
+from rl.recipe.suites import SUITES, LocalJudge, SuiteRecipe, load_suite
+from rl.sourcing import load_tasks
 
 JUDGE = "judge={kind: local, name: here}"
 
@@ -118,3 +119,16 @@ def test_a_hub_that_cannot_be_reached_is_said_with_a_way_out(monkeypatch: pytest
         DataError, match=r"cannot load 'HuggingFaceH4/MATH-500' .*; take a copy of your own: --set data"
     ):
         build_suite(load_suite("math500"))
+
+
+def test_a_recipes_benchmark_takes_a_judge(tmp_path: Path) -> None:
+    path = tmp_path / "bench.yaml"
+    text = "base: tiny-monitor\ndata: {kind: deceptionbench_pku, path: x.json}\nrewards: {parts: {answer: null}}\n"
+    text += "stages: [{name: grpo}]\n"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(RecipeError, match=r"judge: is missing: write judge.kind"):
+        load_suite(str(path))
+    suite = load_suite(str(path), ["judge.kind=local", "judge.name=here", "seed=3"])
+    assert suite.judge == LocalJudge(kind="local", name="here") and suite.seed == 3
+    with pytest.raises(RecipeError, match=r"judge.url: is missing"):
+        load_suite(str(path), ["judge.kind=endpoint"])

@@ -6,7 +6,7 @@ import pytest
 
 from rl.comparison.arms import flat
 from rl.recipe import RecipeError, dump, load
-from rl.study.plan import Changes, Plan, StudyError, narrowed, plan, read_study, study_names
+from rl.study.plan import Changes, Plan, StudyError, narrowed, plan, read_study, study_names, widened
 
 STUDY = """\
 name: pair
@@ -107,6 +107,16 @@ def test_stages_of_an_arm_keep_what_it_does_not_say(tmp_path: Path) -> None:
         (("gain: 2.0", "gian: 2.0"), "arms.anchor: credit.gian: unknown key; did you mean gain?"),
         (("{credit: {kind: uniform}}", "{base: quickstart}"), "says base or seed"),
         (("{credit: {kind: uniform}}", "{stages: {sft: {trainer: {steps: 3}}}}"), "sft is shared"),
+        (("{credit: {kind: uniform}}", "{model: {name: small}}"), "arms.plain: model: arms start from the policy"),
+        (
+            ("{credit: {kind: uniform}}", "{stages: [grpo]}"),
+            "arms.plain: stages: should say what changes in which stage",
+        ),
+        (("{credit: {kind: uniform}}", "{stages: {grpo: 3}}"), "arms.plain: stages: should say what changes"),
+        (("{credit: {kind: uniform}}", "{stages: [{trainer: {steps: 3}}]}"), "arms.plain: stages: should say"),
+        (("{credit: {kind: anchor, gain: 2.0}}", "{credit: {kind: uniform}}"), "plain and anchor are the same"),
+        (("against: [plain]", "against: [plain]\nstage: sft"), "the arm plain does not train sft; it trains grpo"),
+        (("against: [plain]", "against: [plain]\noutcomes: {credit/anchor/share: 1}"), "is not recorded by plain"),
         (("name: pair", "name: ../pair"), "name"),
         (("name: pair", "nmae: pair"), "nmae: unknown key; did you mean name?"),
         (("against: [plain]", "against: [plain]\nstage: ppo"), "has no stage ppo; stages: sft, grpo"),
@@ -129,14 +139,50 @@ def test_faults_say_what_would_do(tmp_path: Path, change: tuple[str, str], words
 
 
 def test_what_would_differ_without_a_word_is_refused(tmp_path: Path) -> None:
-    """An arm of another kind loses the recipe's own gain, and falls back to that kind's default."""
+    """An arm of another kind loses the recipe's own gain, and falls back to that kind's default, whoever says one."""
     base = tmp_path / "base.yaml"
     base.write_text("base: quickstart\ncredit: {kind: coupled, gain: 2.0}\n", encoding="utf-8")
-    arms = "  coupled: {}\n  random: {credit: {kind: random}}\n"
-    text = STUDY.replace("recipe: quickstart", "recipe: base.yaml").replace(", gain: 2.0", ", gain: 2.0") + arms
-    with pytest.raises(StudyError, match=r"would differ in credit.gain \(2.0, 1.5\) without a word"):
-        planned(tmp_path, text.replace("  anchor: {credit: {kind: anchor, gain: 2.0}}\n", ""))
-    assert planned(tmp_path, text).runs[3].recipe.credit.gain == 1.5, "said by the arm called anchor"
+    text = (
+        STUDY.replace("recipe: quickstart", "recipe: base.yaml") + "  coupled: {}\n  random: {credit: {kind: random}}\n"
+    )
+    words = r"coupled and random would differ in credit.gain \(2.0, 1.5\) without a word"
+    with pytest.raises(StudyError, match=words):
+        planned(tmp_path, text)
+    found = planned(tmp_path, text.replace("kind: random", "kind: random, gain: 1.75"))
+    assert found.runs[3].recipe.credit.gain == 1.75
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("credit.kind=uniform", "--set credit.kind=uniform: credit.kind: the arm anchor of"),
+        ("credit={kind: uniform}", "credit.kind: the arm anchor of"),
+        ("seed=7", "seeds are said by --seeds"),
+        ("name=other", "says it for all runs"),
+    ],
+)
+def test_what_arms_say_is_not_undone(tmp_path: Path, override: str, words: str) -> None:
+    with pytest.raises(StudyError) as raised:
+        planned(tmp_path, STUDY, override)
+    assert words in str(raised.value)
+
+
+def test_a_file_does_not_undo_what_arms_say(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("credit: {gain: 3.0}\n", encoding="utf-8")
+    study, path = read_study(str(write(tmp_path)))
+    with pytest.raises(StudyError, match=r"--with .*mine.yaml: credit.gain: the arm anchor"):
+        plan(study, path, tmp_path / "out", Changes(overlays=[str(tmp_path / "mine.yaml")]))
+
+
+def test_no_more_steps_are_told_of_than_there_are(tmp_path: Path) -> None:
+    assert planned(tmp_path, STUDY, "stages.grpo.trainer.steps=4").study.last == 4
+    assert planned(tmp_path).study.last == 10
+
+
+def test_the_page_is_about_the_whole_study(tmp_path: Path) -> None:
+    study, _ = read_study(str(write(tmp_path)))
+    part = narrowed(study, ["plain", "anchor"], [4, 9])
+    assert widened(study, part.seeds).seeds == [3, 4, 9] and list(widened(study, part.seeds).arms) == list(study.arms)
 
 
 def test_narrowed_to_some_arms_and_seeds(tmp_path: Path) -> None:
@@ -161,5 +207,7 @@ def test_shipped_studies_are_plans(name: str, tmp_path: Path) -> None:
 def test_a_study_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="did you mean credit"):
         read_study("credits")
+    with pytest.raises(StudyError, match="no study file"):
+        read_study("credit.yml")
     with pytest.raises(StudyError, match="no study file"):
         read_study(str(tmp_path / "none.yaml"))
