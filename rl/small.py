@@ -26,7 +26,7 @@ Find a way to make 12 using all of these numbers: 3, 4, 5. Each number can only 
 Calculate 12 using all of these numbers: 3, 4, 5. Each number may be used at most once.
 Using all the numbers 3, 4, 5, create an expression that equals 12. You can only use each number once.
 We have 3, 4, 5 and need 12. Try 3 + 4 = 7 with 5: 7 + 5 = 12, 3? no; 7 - 5 = 2, 3? no; 7 * 5 = 35, 8 / 4 = 2, 2? yes. \
-I give up.
+I give up. So it is unknown.
 So it is (3 + 4) * 5. So it is 3 + (4 - 5). (3 * 4) + 5, (3 / 4) - 5, (3 - 4) / 5.
 """
 

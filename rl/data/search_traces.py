@@ -58,7 +58,7 @@ def write_search(question: str, answer: str, metadata: Mapping[str, Any], rng: r
             found = _expression(first, hit, rest)
             break
     if found is None:
-        found = " + ".join(map(str, numbers))
+        found = "unknown"
         said.append("I give up. ")
     return f"<think>{''.join(said)}So it is {found}.</think><answer>{found}</answer>"
 

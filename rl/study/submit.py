@@ -23,7 +23,7 @@ def submit(plan: Plan) -> dict[str, int]:
         prepare([*plan.shared, *plan.runs])
         for runs in (plan.shared, plan.runs):
             if any(not is_over(run.path) for run in runs):
-                launch = _launch(runs)
+                launch = launch_of(runs)
                 if jobs:
                     behind = f"--dependency=afterok:{next(iter(jobs))}"
                     launch = replace(launch, options=[*launch.options, behind, "--kill-on-invalid-dep=yes"])
@@ -31,7 +31,7 @@ def submit(plan: Plan) -> dict[str, int]:
     return jobs
 
 
-def _launch(runs: Sequence[PlannedRun]) -> Launch:
+def launch_of(runs: Sequence[PlannedRun]) -> Launch:
     """Return a job of those runs that are not over; runs of earlier jobs stay in the folder's record."""
     folder, wanted = runs[0].path.parent, {run.path for run in runs if not is_over(run.path)}
     there = (folder / LAUNCH / RECORD).is_file()

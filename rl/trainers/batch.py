@@ -25,6 +25,26 @@ def tokens_of(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     return ids, mask, response_in(mask, batch["completion_ids"].shape[1], batch.get("tool_mask"))
 
 
+def without_padding(batch: Batch) -> Batch:
+    """Return a micro-batch without the columns that are padding in all its rows.
+
+    TRL pads a generation batch to its longest completion, and a micro-batch with it. Nothing reads those columns, but
+    every pass works on them.
+    """
+    first = int(batch["prompt_mask"].any(0).int().argmax())
+    width, used = batch["completion_ids"].shape[1], batch["completion_mask"].any(0).nonzero()
+    last = int(used.max()) + 1 if len(used) else 1
+    kept: Batch = {}
+    for name, value in batch.items():
+        if name in ("prompt_ids", "prompt_mask"):
+            kept[name] = value[:, first:]
+        elif isinstance(value, Tensor) and value.dim() > 1 and (value.shape[1] == width or name == "tool_mask"):
+            kept[name] = value[:, :last]
+        else:
+            kept[name] = value
+    return kept
+
+
 def response_of(batch: Batch) -> Tensor:
     """Return which (B, C) tokens of its completions the policy wrote."""
     return response_in(batch["completion_mask"], batch["completion_ids"].shape[1], batch.get("tool_mask"))

@@ -18,7 +18,16 @@ from trl.trainer.grpo_config import GRPOConfig
 
 from rl import models
 from rl.scoring import Scorer
-from rl.trainers.batch import Batch, credited_of, kept_rollouts, response_in, response_of, sequences, tokens_of
+from rl.trainers.batch import (
+    Batch,
+    credited_of,
+    kept_rollouts,
+    response_in,
+    response_of,
+    sequences,
+    tokens_of,
+    without_padding,
+)
 from rl.trainers.credit_metrics import CreditMetrics
 from rl.trainers.observer import BatchWatcher, Observer
 from rl.trainers.resumable import ResumableTrainer
@@ -201,7 +210,7 @@ class GrpoTrainer(ResumableTrainer):
         return outputs
 
     def _compute_loss(self, model: nn.Module, inputs: Batch) -> Tensor:
-        inputs = dict(inputs)
+        inputs = without_padding(inputs)
         training = self.model.training
         self._next_pass = "update" if training else None
         self._micro_batch = inputs if training and self.credit is not None and "weights" not in inputs else None

@@ -13,7 +13,7 @@ from rewards.format import Format
 from rl.data import DataError, from_reasoning_gym
 from rl.data.search_traces import GIVEN_UP, MOST, write_search
 
-OPTIONS = {"min_numbers": 3, "max_numbers": 3, "min_value": 2, "max_value": 9, "min_target": 15, "max_target": 30}
+OPTIONS = {"min_numbers": 3, "max_numbers": 3, "min_value": 2, "max_value": 9, "min_target": 10, "max_target": 30}
 COUNT = 400
 TRY = re.compile(r"Try (\d+) ([-+*/]) (\d+) = (\d+) with (\d+): (.*?)\. ")
 ASKED = re.compile(r" = (\d+), (\d+)\? (yes|no)(?=; |$)")

@@ -140,3 +140,13 @@ def test_names_of_columns_match_their_rows(found: Plan) -> None:
     assert outcomes is not None
     tables = (page.table_of(outcomes, found), page.tests_table(outcomes.tests, found), page.diagnostics_table(outcomes))
     assert all(len(row) == len(heads) for heads, rows in tables for row in rows)
+
+
+def test_runs_that_an_alarm_stopped_count_and_are_named(found: Plan) -> None:
+    path = found.folder / "runs" / "worse-seed1" / "environment.json"
+    said = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**said, "ended": {"how": "alarmed", "reason": "entropy"}}), encoding="utf-8")
+    outcomes = write_outcomes(found)
+    assert outcomes is not None and outcomes.means[2].seeds == [0, 1] and outcomes.alarmed == ["worse-seed1"]
+    text = (found.folder / "study.md").read_text(encoding="utf-8")
+    assert "Stopped by an alarm, and counted with the steps that they have: worse-seed1." in text

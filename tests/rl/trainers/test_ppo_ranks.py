@@ -30,7 +30,7 @@ def test_two_ranks_are_one(tmp_path: Path, alone: Alone, kind: str, how: str) ->
     assert ("policy/kl_weight/last" in one["metrics"][0]) == (kind == "lora")
     for row, expected in zip(results[0]["metrics"], one["metrics"], strict=True):
         share = row.pop("critic/clip/share"), expected.pop("critic/clip/share")
-        assert share[0] == pytest.approx(share[1], abs=0.03)  # a few of 150 tokens lie at the range's edge
+        assert share[0] == pytest.approx(share[1], abs=0.05)  # a few of 150 tokens lie at the range's edge
         assert row == {name: pytest.approx(value, rel=2e-3, abs=2e-4) for name, value in expected.items()}
     for name, value in one["policy"].items():
         torch.testing.assert_close(results[0]["policy"][name].float(), value, atol=2e-3, rtol=1e-2)
