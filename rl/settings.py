@@ -70,7 +70,8 @@ def trl_config(recipe: Recipe, stage: Stage, folder: Path, world: int = 1) -> SF
         trl=trainer.trl,
     )
     if isinstance(trainer, Sft):
-        return sft_config(schedule, max_length=trainer.max_length, order=trainer.order, packing=trainer.packing)
+        shuffled = trainer.order == "shuffled"
+        return sft_config(schedule, max_length=trainer.max_length, shuffled=shuffled, packing=trainer.packing)
     shared = {
         "num_generations": trainer.num_generations,
         "generation_batch_size": trainer.rollouts,

@@ -55,17 +55,16 @@ class Sft(Trainer):
     micro_batch: Positive = 8
     max_length: Positive = 4096
     """Longest prompt and completion together, in tokens; a longer one is refused."""
-    order: Literal["shuffled", "given", "by_length"] = "shuffled"
-    """`given` keeps the order of the data, for a curriculum; `by_length` puts rows of like lengths into one batch, and
-    saves padding."""
+    order: Literal["shuffled", "given"] = "shuffled"
+    """`given` keeps the order of the data, for a curriculum."""
     packing: bool = False
     """Put several rows behind each other into sequences of max_length, which `batch` and `micro_batch` then count; no
     row attends to another. Saves padding; flash_attention_2 also the work between rows, which the others only mask."""
 
     @model_validator(mode="after")
     def _packs_have_no_order(self) -> "Sft":
-        if self.packing and self.order != "shuffled":
-            raise ValueError(f"packing: puts rows together by their lengths; with order: {self.order} leave it out")
+        if self.packing and self.order == "given":
+            raise ValueError("packing: puts rows together by their lengths; with order: given leave it out")
         return self
 
     @property

@@ -1,17 +1,17 @@
-"""An order in which the rows of a batch have like lengths, so that little of it is padding."""
+"""An order of chance in which the rows of a step are sorted by length, so that little of a micro-batch is padding."""
 
 from collections.abc import Iterator, Sequence
 
 import torch
 from torch.utils.data import Sampler
 
-SORTED_TOGETHER = 50  # batches: more would save little padding, and leave less to chance
-
 
 class ByLength(Sampler[int]):
-    """Yield rows sorted into batches, and the batches in an order of chance; each epoch has its own.
+    """Yield rows shuffled, each epoch in its own way, and then sorted by length within every step's `batch`.
 
-    transformers' LengthGroupedSampler leaves the batches sorted as well: fifty of them go from long rows to short.
+    A step has the rows that chance gives it, so that its gradient is that of any order. Batches of like lengths, as
+    transformers' group_by_length makes them, save more padding and weigh the tokens of short rows more: the loss is a
+    mean over a step's tokens.
     """
 
     def __init__(self, lengths: Sequence[int], batch: int, seed: int) -> None:
@@ -25,16 +25,6 @@ class ByLength(Sampler[int]):
         return len(self.lengths)
 
     def __iter__(self) -> Iterator[int]:
-        chance = torch.Generator().manual_seed(self.seed + self.epoch)
-        rows = torch.randperm(len(self.lengths), generator=chance).tolist()
-        size = self.batch * SORTED_TOGETHER
-        batches = []
-        for start in range(0, len(rows), size):
-            alike = sorted(rows[start : start + size], key=self.lengths.__getitem__)
-            batches += [alike[place : place + self.batch] for place in range(0, len(alike), self.batch)]
-        whole = [batch for batch in batches if len(batch) == self.batch]  # the others last, lest they shift all behind
-        for place in torch.randperm(len(whole), generator=chance).tolist():
-            yield from whole[place]
-        for batch in batches:
-            if len(batch) < self.batch:
-                yield from batch
+        rows = torch.randperm(len(self.lengths), generator=torch.Generator().manual_seed(self.seed + self.epoch))
+        for step in rows.split(self.batch):
+            yield from sorted(step.tolist(), key=self.lengths.__getitem__)

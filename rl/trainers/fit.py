@@ -88,18 +88,15 @@ class Care:
     guard: Guard
 
 
-ORDERS = {"shuffled": "random", "given": "sequential", "by_length": "group_by_length"}
-
-
-def sft_config(schedule: Schedule, *, max_length: int, order: str, packing: bool = False) -> SFTConfig:
-    """Return TRL's settings for completion-only SFT, in an order of ORDERS or packed. Raises TrainerError."""
+def sft_config(schedule: Schedule, *, max_length: int, shuffled: bool, packing: bool = False) -> SFTConfig:
+    """Return TRL's settings for completion-only SFT, in the data's order or shuffled or packed. Raises TrainerError."""
     return _config(
         SFTConfig,
         schedule,
         max_length=max_length,
         completion_only_loss=True,
         packing=packing,
-        train_sampling_strategy=ORDERS[order],
+        train_sampling_strategy="random" if shuffled else "sequential",
     )
 
 
@@ -129,12 +126,12 @@ def _config(config: type, schedule: Schedule, **settings: Any) -> Any:
 
 class _SftTrainer(GuardedTrainer, SFTTrainer):  # pyright: ignore
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:  # pyright: ignore
-        rows = train_dataset if train_dataset is not None else self.train_dataset
-        if self.args.train_sampling_strategy != ORDERS["by_length"]:
+        rows: Any = train_dataset if train_dataset is not None else self.train_dataset
+        micro_batches = self.args.gradient_accumulation_steps * self.args.world_size  # of a step
+        if self.args.train_sampling_strategy != "random" or self.args.packing or micro_batches == 1:
             return super()._get_train_sampler(train_dataset)
-        lengths = [len(ids) for ids in rows["input_ids"]]  # pyright: ignore
-        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        return ByLength(lengths, batch, self.args.seed)
+        lengths = [len(ids) for ids in rows["input_ids"]]
+        return ByLength(lengths, self.args.train_batch_size * micro_batches, self.args.seed)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Write none: TRL's would ask a wandb run that is offline for its address."""

@@ -24,7 +24,7 @@ def step(folder: Path, *, packing: bool, batch: int, max_length: int, attention:
     model, tokenizer = tiny.build_model(0), tiny.build_tokenizer()
     model.set_attn_implementation(attention)
     schedule = Schedule(folder, 0, 1, 0.1, "constant", 0, 1e9, batch, 1, 1, trl={"optim": "sgd", "weight_decay": 0.0})
-    config = sft_config(schedule, max_length=max_length, order="shuffled", packing=packing)
+    config = sft_config(schedule, max_length=max_length, shuffled=True, packing=packing)
     dataset = completion_dataset(TASKS, None, tokenizer)
     care = Care(2, Guard())
     fit_sft(config, model=model, tokenizer=tokenizer, dataset=dataset, care=care, callbacks=[], resume_from=None)
