@@ -44,15 +44,16 @@ def changes(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
         path = tmp_path / "rows.jsonl"
         path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         return [f"data={{kind: jsonl, path: {path}, question: q, answer: a}}"]
-    if name.startswith("echo"):
+    if "echo" in name:
         rows = [{"question": f"What is {i} + 1?", "answer": f"#### {i + 1}"} for i in range(8)]
         (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         made = [{**row, "completion": f"<think>{row['question']}</think><answer>1</answer>"} for row in rows]
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(made), tmp_path / "made.parquet")
         source = f"data={{kind: jsonl, path: {tmp_path}/rows.jsonl, answer_after: '####'}}"
-        return [source, f"stages.sft.data.path={tmp_path}/made.parquet"]
+        own = [source] if name.startswith("echo") else []
+        return [*own, f"stages.sft.data.path={tmp_path}/made.parquet"]
     if name.startswith("small"):
-        return ["model.name=small", "stages.sft.trainer.max_length=640"]  # as in the recipe
+        return ["model.name=small", "stages.sft.trainer.max_length=640", "stages.sft.data.limit=64"]  # its own length
     if name.startswith("society"):
         return ["stages.sft.data.limit=32", "stages.sft.data.options.max_numbers=3"]  # what the small context holds
     if name == "monitor-judge":
