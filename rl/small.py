@@ -1,7 +1,6 @@
 """The larger embedded model: eight layers, and a tokenizer that has the words of searches for Countdown."""
 
-from tokenizers import AddedToken
-from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
+from transformers import AddedToken, PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from rl.tiny import CORPUS, SPLIT, build_decoder, train_tokenizer
 

@@ -35,8 +35,8 @@ def launch_of(runs: Sequence[PlannedRun]) -> Launch:
     """Return a job of those runs that are not over; runs of earlier jobs stay in the folder's record."""
     folder, wanted = runs[0].path.parent, {run.path for run in runs if not is_over(run.path)}
     there = (folder / LAUNCH / RECORD).is_file()
-    record = read_record(folder) if there else {"job": None}
-    names = dict.fromkeys([*record.get("runs", []), *(run.path.name for run in runs)])
+    record = read_record(folder) if there else {"job": None, "runs": []}
+    names = dict.fromkeys([*record["runs"], *(run.path.name for run in runs)])
     write_record(folder, {**record, "runs": list(names)})
     left = runs_to_resume(folder, [])
     return prepare_launch({path: recipe for path, recipe in left.items() if path in wanted}, folder)

@@ -125,6 +125,8 @@ def _config(config: type, schedule: Schedule, **settings: Any) -> Any:
 
 
 class _SftTrainer(GuardedTrainer, SFTTrainer):  # pyright: ignore
+    args: SFTConfig
+
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:  # pyright: ignore
         rows: Any = train_dataset if train_dataset is not None else self.train_dataset
         micro_batches = self.args.gradient_accumulation_steps * self.args.world_size  # of a step
