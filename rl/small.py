@@ -4,7 +4,7 @@ from transformers import AddedToken, PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from rl.tiny import CORPUS, SPLIT, build_decoder, train_tokenizer
 
-VOCAB_SIZE = 1000  # at most: the corpora run out of merges at 790
+VOCAB_SIZE = 1000  # at most: the corpora run out of merges at 734
 CONTEXT = 1024
 NUM_LAYERS = 8
 
