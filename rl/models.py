@@ -1,7 +1,6 @@
 """The policy and its tokenizer: embedded, from a local folder, or from the hub; plain or with LoRA adapters."""
 
 import contextlib
-import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,10 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Bool
 from peft import AutoPeftModelForCausalLM, LoraConfig, PeftConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -92,31 +90,6 @@ def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenize
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
-
-
-def opens_reasoning(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Say whether the chat template itself writes the opening <think>, so that completions begin behind it."""
-    shown = tokenizer.apply_chat_template([{"role": "user", "content": ""}], add_generation_prompt=True, tokenize=False)
-    return str(shown).rstrip().endswith("<think>")
-
-
-OPERATORS = frozenset("-*/%")  # Unicode calls them punctuation; in a calculation they are content
-
-
-def delimiters(tokenizer: PreTrainedTokenizerBase) -> Bool[Tensor, "V"]:
-    """Return which tokens of the vocabulary are delimiters: special ones, and those of punctuation and space alone.
-
-    Arithmetic operators count as content.
-    """
-    size = len(tokenizer)
-    texts = tokenizer.batch_decode([[token] for token in range(size)], clean_up_tokenization_spaces=False)
-    marks = torch.tensor([all(_delimits(character) for character in text) for text in texts])
-    marks[torch.tensor(tokenizer.all_special_ids, dtype=torch.long)] = True
-    return marks
-
-
-def _delimits(character: str) -> bool:
-    return unicodedata.category(character)[0] in "PZC" and character not in OPERATORS
 
 
 @dataclass(frozen=True)
@@ -291,30 +264,3 @@ def check_lora(name: str, revision: str | None, **shape: Any) -> None:
         return
     with torch.device("meta"):
         add_lora(AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(name, revision=revision)), **shape)
-
-
-def end_ids(model: nn.Module) -> list[int]:
-    """Return the tokens at which the model's generation stops."""
-    ids: Any = model.generation_config.eos_token_id  # pyright: ignore
-    return [] if ids is None else list(ids) if isinstance(ids, list) else [int(ids)]
-
-
-def decoding(
-    model: nn.Module, tokenizer: PreTrainedTokenizerBase, temperature: float, top_p: float = 1.0
-) -> GenerationConfig:
-    """Return how to generate as rollouts are: from the whole distribution, or at temperature 0 greedily.
-
-    A `top_p` below 1 leaves only the likeliest tokens that come to so much.
-
-    All is said, since what is not would come from the model's own generation_config, such as a top_k.
-    """
-    sampling = {"temperature": temperature, "top_k": 0, "top_p": top_p, "min_p": 0.0, "typical_p": 1.0}
-    return GenerationConfig(
-        do_sample=temperature > 0,
-        **(sampling if temperature > 0 else {}),
-        repetition_penalty=1.0,
-        no_repeat_ngram_size=0,
-        num_beams=1,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=end_ids(model) or [int(tokenizer.eos_token_id)],  # pyright: ignore
-    )

@@ -36,6 +36,7 @@ from rl.recipe.trainer_sections import COPY, Online, Ppo, Sft
 from rl.scoring import Scorer
 from rl.settings import credit_settings, trl_config
 from rl.sourcing import load_tasks
+from rl.tokens import opens_reasoning
 from rl.trainers import TrainerError
 
 
@@ -189,7 +190,7 @@ def _build_judge(section: AnyMonitor, tokenizer: PreTrainedTokenizerBase, path: 
         judge = EndpointJudge(**options, cache=path / "judge.jsonl")
         judge.check()
         return judge
-    return FrozenJudge(tokenizer, opens_reasoning=models.opens_reasoning(tokenizer), **options)
+    return FrozenJudge(tokenizer, opens_reasoning=opens_reasoning(tokenizer), **options)
 
 
 def load_model(recipe: Recipe, base: str, policy: Path | None) -> nn.Module:

@@ -18,6 +18,7 @@ from rl.effort import CLOSING, Dial, reasoning_length
 from rl.exports import read_use
 from rl.recipe.reward_sections import RelativeEffort, TokenEffort
 from rl.telemetry.record import last_policy
+from rl.tokens import decoding, end_ids, opens_reasoning
 
 WORDINGS = {"relative": RelativeEffort(kind="relative").wording, "tokens": TokenEffort(kind="tokens").wording}
 
@@ -57,8 +58,8 @@ class Policy:
         self.model, self.tokenizer = model.eval(), tokenizer
         self.system, self.dial, self.asked = system, dial, asked
         self.knows_dial = False
-        self.opening = "<think>" if models.opens_reasoning(tokenizer) else ""
-        self.ends = models.end_ids(model) or [int(tokenizer.eos_token_id)]  # pyright: ignore
+        self.opening = "<think>" if opens_reasoning(tokenizer) else ""
+        self.ends = end_ids(model) or [int(tokenizer.eos_token_id)]  # pyright: ignore
 
     @classmethod
     def load(
@@ -163,7 +164,7 @@ class Policy:
             parts = [(starts[:half], most[:half]), (starts[half:], most[half:])]
             first, second = (self.write(*part, temperature, reasoning=reasoning, top_p=top_p) for part in parts)
             return first + second
-        config = models.decoding(self.model, self.tokenizer, temperature, top_p)
+        config = decoding(self.model, self.tokenizer, temperature, top_p)
         config.max_new_tokens = max(most)
         config.stop_strings = CLOSING if reasoning else None
         pad, device = config.pad_token_id, self.model.device

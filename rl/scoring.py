@@ -17,10 +17,10 @@ from rl.data import Message, Task
 from rl.effort import AverageLengths, Dial
 from rl.judge import Audit, FrozenJudge, Judge, JudgeError
 from rl.judge.frozen import Generate
-from rl.models import opens_reasoning
 from rl.multiplier import Multiplier
 from rl.rollouts import Rollout
 from rl.scored import Scored, metrics_of
+from rl.tokens import opens_reasoning
 
 logger = logging.getLogger("rhythm")
 

@@ -25,6 +25,7 @@ from rl.telemetry.progress import ProgressDisplay
 from rl.telemetry.record import RunDirectory, RunError
 from rl.telemetry.tracking import Tracker
 from rl.telemetry.watch import Watch
+from rl.tokens import end_ids
 from rl.trainers import (
     Alarms,
     Care,
@@ -163,7 +164,7 @@ def _fit(
         build,
         config,
         dataset=rollouts.prompt_dataset(plan.tasks, plan.system),
-        reward=build_scorer(recipe, plan, tokenizer, models.end_ids(model)),
+        reward=build_scorer(recipe, plan, tokenizer, end_ids(model)),
         credit=credit_settings(stage.credit or recipe.credit),
         observer=watch or Unwatched(),
         watcher=tracker,

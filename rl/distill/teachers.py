@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from rl import models
 from rl.endpoint import Answer, Failure, Request
+from rl.tokens import decoding, opens_reasoning
 
 
 class TransformersTeacher:
@@ -21,7 +21,7 @@ class TransformersTeacher:
 
     def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> None:
         self.model, self.tokenizer, self.max_tokens = model.eval(), tokenizer, max_tokens
-        self.opening = "<think>" if models.opens_reasoning(tokenizer) else ""
+        self.opening = "<think>" if opens_reasoning(tokenizer) else ""
 
     def ask(self, requests: Mapping[str, Request], heard: Callable[[str, Answer | Failure], None]) -> None:
         """Answer all requests, question by question."""
@@ -40,7 +40,7 @@ class TransformersTeacher:
         room = self.max_tokens if context is None else min(self.max_tokens, context - length)
         if room < 1:
             return [Failure(f"the prompt of {length} tokens leaves no room", refused=True)] * len(requests)
-        config = models.decoding(self.model, tokenizer, first.temperature)
+        config = decoding(self.model, tokenizer, first.temperature)
         config.max_new_tokens, config.num_return_sequences = room, len(requests)
         torch.manual_seed(first.seed or 0)
         rows = self.model.generate(**inputs.to(self.model.device), generation_config=config)[:, length:].tolist()
@@ -62,7 +62,7 @@ class VllmTeacher:
 
         self._model = LLM(model=name, revision=revision, tensor_parallel_size=tensor_parallel)
         self.max_tokens = max_tokens
-        self.opening = "<think>" if models.opens_reasoning(self._model.get_tokenizer()) else ""
+        self.opening = "<think>" if opens_reasoning(self._model.get_tokenizer()) else ""
 
     def ask(self, requests: Mapping[str, Request], heard: Callable[[str, Answer | Failure], None]) -> None:
         """Answer all requests."""

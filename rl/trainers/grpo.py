@@ -16,8 +16,8 @@ from torch.nn.utils.rnn import pad_sequence
 from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.grpo_config import GRPOConfig
 
-from rl import models
 from rl.scoring import Scorer
+from rl.tokens import delimiters
 from rl.trainers.batch import (
     Batch,
     credited_of,
@@ -64,9 +64,7 @@ class GrpoTrainer(ResumableTrainer):
         self.keep_every, self.keep_count = keep_every, keep_count
         place = Place(self.accelerator.process_index, self.accelerator.num_processes, self._sum_over_ranks)
         self.credit = (
-            None
-            if credit is None
-            else TokenCredit(credit, self.model, models.delimiters(self._tokenizer), args.seed, place)
+            None if credit is None else TokenCredit(credit, self.model, delimiters(self._tokenizer), args.seed, place)
         )
         self.credit_metrics = CreditMetrics()
         self._next_pass: Literal["rollouts", "update"] | None = None

@@ -13,9 +13,10 @@ from peft import LoraConfig, get_peft_model
 from reference.grpo import CREDIT, Seen, rollouts_by_place, same, trainer, weights_of
 from transformers import TrainerCallback
 
-from rl import credit, models, tiny
+from rl import credit, tiny
 from rl.attention import measure
 from rl.credit import Signals
+from rl.tokens import delimiters
 from rl.trainers.token_credit import CreditSettings
 
 os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"  # TRL calls rollout_func experimental; it is a way to the same rollouts
@@ -205,7 +206,7 @@ def test_weights_follow_the_sign_of_the_advantage(tmp_path: Path) -> None:
 
 def test_delimiters_by_hand() -> None:
     tokenizer = tiny.build_tokenizer()
-    marks = models.delimiters(tokenizer)
+    marks = delimiters(tokenizer)
     texts = [tokenizer.decode([token]) for token in range(len(tokenizer))]
     kinds = {text: bool(mark) for text, mark in zip(texts, marks, strict=True)}
     assert kinds["."] and kinds[" "] and kinds[tokenizer.eos_token]
