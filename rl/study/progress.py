@@ -21,11 +21,12 @@ class StudyProgress:
 
     def __init__(self, console: Console, runs: Sequence[PlannedRun]) -> None:
         self.console = console
+        self._runs = list(runs)
         self._total = sum(_steps(run) for run in runs)
         self._done = {run.path: steps_of(run.path) for run in runs}
-        self._first = sum(self._done.values())
-        self._begun = time.monotonic()
-        self._printed = self._begun
+        self._arms = [run for run in runs if run.arm is not None]
+        self._pace_of([run for run in runs if run.arm is None])
+        self._printed = time.monotonic()
         self._began: dict[Path, float] = {}
         self._tasks: dict[Path, TaskID] = {}
         self._bar: Progress | None = None
@@ -34,7 +35,9 @@ class StudyProgress:
         if self.console.is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
             self._bar = Progress(*columns, TimeElapsedColumn(), TextColumn("{task.fields[left]}"), console=self.console)
-            self._all = self._bar.add_task("[bold]all steps", total=self._total, completed=self._first, left="")
+            self._all = self._bar.add_task(
+                "[bold]all steps", total=self._total, completed=self._made(self._runs), left=""
+            )
             self._bar.start()
         return self
 
@@ -45,6 +48,8 @@ class StudyProgress:
     def begun(self, run: PlannedRun) -> None:
         """Say that a run is being made, or gone on with."""
         self._began[run.path] = time.monotonic()
+        if run.arm is not None and self._paced is not self._arms:
+            self._pace_of(self._arms)
         if self._bar is not None:
             done = self._done[run.path]
             self._tasks[run.path] = self._bar.add_task(run.path.name, total=_steps(run), completed=done, left="")
@@ -58,10 +63,10 @@ class StudyProgress:
             if self._bar is not None:
                 self._bar.update(self._tasks[attempt.run.path], completed=attempt.steps)
         if self._bar is not None:
-            self._bar.update(self._all, completed=sum(self._done.values()), left=self._left())
+            self._bar.update(self._all, completed=self._made(self._runs), left=self._left())
         elif time.monotonic() - self._printed >= LINES_EVERY_SECONDS:
             self._printed = time.monotonic()
-            self._say(f"{sum(self._done.values()):,} of {self._total:,} steps  {self._left()}")
+            self._say(f"{self._made(self._runs):,} of {self._total:,} steps  {self._left()}")
 
     def ended(self, run: PlannedRun, code: int) -> None:
         """Say how a run has ended."""
@@ -70,10 +75,18 @@ class StudyProgress:
         took = clock(time.monotonic() - self._began[run.path])
         self._say(f"{run.path.name}: {'done' if code == 0 else f'failed with {code}'} after {took}  {self._left()}")
 
+    def _pace_of(self, runs: Sequence[PlannedRun]) -> None:
+        """Reckon from now on with the steps of these runs: a warm-up's are not as long as those of the arms."""
+        self._paced, self._first, self._begun = runs, self._made(runs), time.monotonic()
+
+    def _made(self, runs: Sequence[PlannedRun]) -> int:
+        return sum(self._done[run.path] for run in runs)
+
     def _left(self) -> str:
-        made = sum(self._done.values()) - self._first
-        left = self._total - sum(self._done.values())
-        return f"{clock((time.monotonic() - self._begun) / made * left)} left" if made and left else ""
+        made = self._made(self._paced) - self._first
+        left = sum(_steps(run) for run in self._paced) - self._made(self._paced)
+        what = "" if self._paced is self._arms else " of what is shared"
+        return f"{clock((time.monotonic() - self._begun) / made * left)} left{what}" if made and left else ""
 
     def _say(self, text: str) -> None:
         self.console.print(text.rstrip(), highlight=False, markup=False, soft_wrap=True)
