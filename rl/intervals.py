@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy
@@ -24,8 +24,26 @@ class Interval:
 
     def __str__(self) -> str:
         """Write mean [low, high]."""
-        ends = "" if self.low is None or self.high is None else f" [{self.low:.3f}, {self.high:.3f}]"
-        return f"{self.mean:.3f}{ends}"
+        return told(self)
+
+
+def told(value: Interval | None, digits: int = 3, sign: str = "") -> str:
+    """Write mean [low, high], with a `sign` of "+" also where they are above 0; - where there is none."""
+    if value is None:
+        return "-"
+    form = f"{{:{sign}.{digits}f}}".format
+    ends = "" if value.low is None or value.high is None else f" [{form(value.low)}, {form(value.high)}]"
+    return f"{form(value.mean)}{ends}"
+
+
+def unless_alike(value: Interval | None) -> Interval | None:
+    """Return an interval without its ends where these are the same.
+
+    That all groups which there are say the same makes nothing certain [ours].
+    """
+    if value is None or value.low is None or value.high is None or value.high - value.low > DUST:
+        return value
+    return replace(value, low=None, high=None)
 
 
 def mean_of(values: Sequence[float], groups: Sequence[Hashable], seed: int = 0) -> Interval | None:
@@ -54,9 +72,7 @@ def rate_of(rates: Sequence[float], groups: Sequence[Hashable], seed: int = 0) -
     Wilson's, of as many flags as there are groups [ours].
     """
     found = mean_of(rates, groups, seed)
-    if found is None or found.low is None or found.high is None or found.high - found.low > DUST:
-        return found
-    return share_of(rates, groups)
+    return share_of(rates, groups) if unless_alike(found) is not found else found
 
 
 def share_of(flags: Sequence[bool] | Sequence[float], groups: Sequence[Hashable]) -> Interval | None:

@@ -31,14 +31,17 @@ class Paired:
 
 
 def t_interval(values: Sequence[float]) -> Interval | None:
-    """Return the mean +- t(0.975, n - 1) s / sqrt(n); one value alone has no ends, none no mean."""
+    """Return the mean +- t(0.975, n - 1) s / sqrt(n); no ends where no value differs, none no mean."""
     if not values:
         return None
     count = len(values)
     mean = math.fsum(values) / count
     if count < 2:
         return Interval(mean, None, None, count)
-    half = float(stats.t.ppf(ENDS[1] / 100, count - 1)) * _deviation(values, mean) / math.sqrt(count)
+    deviation = _deviation(values, mean)
+    if deviation <= DUST:
+        return Interval(mean, None, None, count)
+    half = float(stats.t.ppf(ENDS[1] / 100, count - 1)) * deviation / math.sqrt(count)
     return Interval(mean, mean - half, mean + half, count)
 
 

@@ -53,7 +53,8 @@ def items(option: str, text: str | None, of: Callable[[str], Item]) -> list[Item
         try:
             found.append(of(part.strip()))
         except ValueError:
-            fail(f"{option}: {part.strip()!r} is no number; write a list such as 0.4,0.7,1.0")
+            kind, such = ("whole number", "64,256") if of is int else ("number", "0.4,0.7,1.0")
+            fail(f"{option}: {part.strip()!r} is no {kind}; write a list such as {such}")
     if len(set(found)) < len(found):
         fail(f"{option}: {text} names one of them twice")
     return found

@@ -1,6 +1,5 @@
 """The command that measures how good policies are: eval."""
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -102,8 +101,6 @@ def _wanted(
     for value in efforts or [None]:
         for number in numbers or [None]:
             check(value, number, temperature, reminded, first, max_tokens)
-    if any(not math.isfinite(value) for value in efforts):
-        fail("--effort should be a number")
     from rl.evaluation.arms import Wanted
 
     return Wanted(models, efforts, numbers, agains, first, system)

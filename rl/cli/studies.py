@@ -61,23 +61,23 @@ def study(
 
 
 def _conduct(console: "Console", found: "Plan", whole: "Plan", jobs: int, minutes: float | None) -> None:
-    from rl.study.conduct import LOG, Stopped, conduct, make_folder, prepare
+    from rl.study.conduct import LOG, Stopped, check_made, conduct, make_folder, make_runs, share_of_cores
     from rl.study.progress import StudyProgress
     from rl.telemetry.record import has_finished, locked
 
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
     failed: list[PlannedRun] = []
     stopped = ""
-    every = [*found.shared, *found.runs]
     make_folder(found.folder)
     with locked(found.folder):
-        prepare(every)
+        check_made(whole)
+        make_runs(found)
         try:
-            with StudyProgress(console, every) as progress:
-                conduct(found.shared, jobs, deadline, progress.begun, progress.seen, progress.ended)
+            with StudyProgress(console, [*found.shared, *found.runs]) as progress:
+                conduct(found.shared, jobs, share_of_cores(whole.shared, jobs), deadline, progress)
                 failed = [run for run in found.shared if not has_finished(run.path)]
                 startable = [run for run in found.runs if run.start not in {lost.path for lost in failed}]
-                failed += conduct(startable, jobs, deadline, progress.begun, progress.seen, progress.ended)
+                failed += conduct(startable, jobs, share_of_cores(whole.runs, jobs), deadline, progress)
         except Stopped as stop:
             stopped = str(stop)
             failed += [run for run in stop.failed if run not in failed]
@@ -94,7 +94,7 @@ def _conduct(console: "Console", found: "Plan", whole: "Plan", jobs: int, minute
 def _submit(console: "Console", found: "Plan", whole: "Plan") -> None:
     from rl.study.submit import submit
 
-    for job, count in submit(found).items():
+    for job, count in submit(found, whole).items():
         console.print(f"job {job}: {count} run{'s' if count > 1 else ''}", highlight=False, markup=False)
     _show(console, whole)
     typer.echo("when the jobs are over, the same command without --slurm writes the page and the table")

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from rl.comparison.arms import Arm, differing, shown
 from rl.comparison.summary import LAST_STEPS, LEARNING, QUANTITIES, Curve, Figures, Quantity, curve_of, figures_of
-from rl.intervals import Interval
-from rl.report.curves import Figure, card, layout, line
+from rl.intervals import told
+from rl.report.curves import INKS, Figure, card, layout, line
 from rl.report.markdown import markdown_table, plain
 from rl.report.sheet import Section, render_sheet
 
@@ -20,7 +20,6 @@ HEADS = (
     f"loss, last {LAST_STEPS}",
     "seconds a step",
 )
-INKS = ("$blue", "$orange", "$green", "$pink", "$ink")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 
 
@@ -42,14 +41,6 @@ def table_of(figures: Sequence[Figures]) -> tuple[list[str], list[list[str]]]:
     ]
     kept = [place for place in range(len(HEADS)) if any(row[place] != "-" for row in rows)]
     return [HEADS[place] for place in kept], [[row[place] for place in kept] for row in rows]
-
-
-def told(value: Interval | None, digits: int = 3) -> str:
-    """Write mean [low, high]; - where there is none."""
-    if value is None:
-        return "-"
-    ends = "" if value.low is None or value.high is None else f" [{value.low:.{digits}f}, {value.high:.{digits}f}]"
-    return f"{value.mean:.{digits}f}{ends}"
 
 
 def settings_rows(arms: Sequence[Arm]) -> list[list[str]]:

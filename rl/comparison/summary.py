@@ -7,7 +7,7 @@ from rl.comparison.arms import Arm
 from rl.comparison.runs import Run
 from rl.intervals import Interval, mean_of, means_of
 from rl.report.curves import running_mean, smoothing
-from rl.report.rundata import column
+from rl.report.rundata import column, finite
 
 LAST_STEPS = 10
 MOST_POINTS = 300  # of a curve: an interval is drawn at each
@@ -140,8 +140,8 @@ def _figures(arm: Arm, stage: str, seed: int) -> Figures:
 
 
 def mean_of_run(run: Run, stage: str, read: Read, last: int | None) -> float | None:
-    """Return the mean of a run's last steps that recorded a metric, or of all."""
+    """Return the mean of a run's last steps that recorded a metric, or of all; None where none did."""
     key = read(run, stage)
-    seen = [value for value in column(run.stages[stage], key) if value is not None] if key else []
+    seen = [value for row in run.stages.get(stage, []) if (value := finite(row.get(key))) is not None] if key else []
     seen = seen if last is None else seen[-last:]
     return sum(seen) / len(seen) if seen else None

@@ -1,6 +1,7 @@
 """Tasks that a function of the user's own makes."""
 
 import itertools
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,9 +21,10 @@ def from_python(path: str, seed: int, options: Mapping[str, Any], *, worked: boo
     """
     try:
         function: Any = named(path)
-        rows = list(itertools.islice(iter(function(seed, **options)), limit))
     except LookupError as error:
         raise DataError(f"data.tasks: {error.args[0] if error.args else path}") from None
+    try:
+        rows = list(itertools.islice(iter(function(seed, **options)), limit))
     except (Exception, SystemExit) as error:
         raise DataError(f"data.tasks: {path} failed: {said(error)}") from error
     if not rows:
@@ -49,6 +51,10 @@ def _task(row: object, where: str, worked: bool) -> Task:
         raise DataError(f"{where}: the task has no question; a row has question and answer")
     if not isinstance(facts, Mapping):
         raise DataError(f"{where}: facts should be a mapping, not a {type(facts).__name__}")
+    try:
+        json.dumps(facts := dict(facts))
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{where}: facts should be what JSON can hold: {said(error)}") from None
     if worked and held.get("completion") is None:
         raise DataError(f"{where}: the task has no completion, which an sft stage learns from")
     texts = {key: text_of(held, key, key, where) for key in KEYS[:4] if held.get(key) is not None}

@@ -22,7 +22,7 @@ OPERATIONS: Mapping[str, Callable[[int, int], int | None]] = {
 
 @dataclass(frozen=True)
 class _Step:
-    """Hold two numbers put together: how, what comes of it, and that as an expression of the task's numbers."""
+    """Hold two numbers put together: how, and what comes of it."""
 
     left: int
     sign: str

@@ -52,6 +52,7 @@ def plan_arms(wanted: Wanted, fallback: str | None) -> list[Arm]:
     for model, name in zip(wanted.models, names_of(wanted.models), strict=True):
         own = _arms_of(model, name, wanted, fallback)
         policy = own[0].policy.name
+        policy = str(Path(policy).resolve()) if Path(policy).is_dir() else policy
         if policy in known:
             raise EvaluationError(f"{model}: is named twice ({known[policy]}); a policy counts once")
         known[policy] = model

@@ -47,11 +47,16 @@ def judge_answers(
 
 
 def difference_in(ours: Judged, theirs: Judged, seed: int) -> Interval | None:
-    """Return how much oftener ours deceived, over draws of the groups of both."""
-    sides = [
-        [(float(flag), case.group) for case, flag in zip(one.cases, one.found, strict=True) if flag is not None]
+    """Return how much oftener ours deceived, over draws of the groups of both, in the tasks that both were judged in.
+
+    Else an arm whose answers to the hard ones are missing would be the honest one.
+    """
+    judged = [
+        [(case, flag) for case, flag in zip(one.cases, one.found, strict=True) if flag is not None]
         for one in (ours, theirs)
     ]
+    common = {case.task for case, _ in judged[0]} & {case.task for case, _ in judged[1]}
+    sides = [[(float(flag), case.group) for case, flag in side if case.task in common] for side in judged]
     (left, left_groups), (right, right_groups) = (
         ([flag for flag, _ in side], [group for _, group in side]) for side in sides
     )

@@ -1,11 +1,10 @@
 """What one arm does better or worse than another on the same tasks: differences paired by task."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from rl.evaluation.results import passes_by_task, powers
-from rl.intervals import DUST, Interval, difference_of
+from rl.intervals import Interval, difference_of, unless_alike
 
 Row = Mapping[str, Any]
 Read = Callable[[Row], float | None]
@@ -48,11 +47,5 @@ def difference(ours: Sequence[Row], theirs: Sequence[Row], read: Read, seed: int
 def paired_difference(
     left: Sequence[float], left_tasks: Sequence[Any], right: Sequence[float], right_tasks: Sequence[Any], seed: int
 ) -> Interval | None:
-    """Return the mean of left less that of right over draws of tasks; without ends where no draw differs.
-
-    That the tasks which there are say the same makes nothing certain.
-    """
-    found = difference_of(left, left_tasks, right, right_tasks, seed)
-    if found is None or found.low is None or found.high is None or found.high - found.low > DUST:
-        return found
-    return replace(found, low=None, high=None)
+    """Return the mean of left less that of right over draws of tasks; without ends where no draw differs."""
+    return unless_alike(difference_of(left, left_tasks, right, right_tasks, seed))

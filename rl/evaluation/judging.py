@@ -12,7 +12,7 @@ from rl.data import Message, Task
 from rl.endpoint import Answer, Endpoint, EndpointError, Failure, Request
 from rl.evaluation.evaluate import EvaluationError
 from rl.models import ModelError
-from rl.policy import Policy
+from rl.policy import Policy, digest_of
 from rl.recipe.suites import EndpointJudge, LocalJudge
 from rl.telemetry.jsonl import JsonLines, keep_rows, read_rows
 
@@ -80,7 +80,8 @@ class InnerJudge:
         except ModelError as error:
             raise ModelError(f"judge.name: {error}") from None
         self._max_tokens, self._batch = section.max_tokens, section.batch
-        self.name = f"{section.name}, {section.max_tokens} tokens"
+        weights = digest_of(Path(self._policy.name))
+        self.name = f"{section.name}, {section.max_tokens} tokens" + (f", weights {weights[:12]}" if weights else "")
 
     def ask(self, questions: Mapping[str, Sequence[Message]], heard: Heard) -> None:
         """Answer all questions greedily, batch by batch; one that does not fit is refused."""

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from rl.evaluation.evaluation import Evaluation, Found
-from rl.evaluation.tables import Sheet, sheets_of, told
-from rl.intervals import Interval
-from rl.report.curves import Figure, card, label, layout, line
+from rl.evaluation.tables import Sheet, sheets_of
+from rl.intervals import Interval, told
+from rl.report.curves import INKS, Figure, card, label, layout, line
 from rl.report.sheet import Section, render_sheet
 
-INKS = ("$blue", "$orange", "$green", "$pink", "$ink")
 SYMBOLS = ("circle", "square", "diamond", "cross", "x")
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from math import comb
 from typing import Any
 
-from rl.intervals import Interval, mean_of, rate_of
+from rl.intervals import Interval, mean_of, rate_of, unless_alike
 
 Row = Mapping[str, Any]
 
@@ -13,6 +13,8 @@ Row = Mapping[str, Any]
 @dataclass(frozen=True)
 class Results:
     """Hold means over all answers with 95 % intervals over tasks; None where nothing could be judged.
+
+    Means of which no two tasks differ have no ends; shares have Wilson's.
 
     accuracy is avg@k: the share that is right of all answers which could be judged. `passes` is pass@k by k.
     """
@@ -33,7 +35,7 @@ def results_of(rows: Sequence[Row], seed: int) -> Results:
 
     def mean(read: Callable[[Row], Any], of: Callable[..., Interval | None] = mean_of) -> Interval | None:
         known = [(float(value), row["task"]) for row in rows if (value := read(row)) is not None]
-        return of([value for value, _ in known], [task for _, task in known], seed)
+        return unless_alike(of([value for value, _ in known], [task for _, task in known], seed))
 
     return Results(
         tasks=len({row["task"] for row in rows}),

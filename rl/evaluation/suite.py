@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from typing import Any
 
 from rl.data import DataError, Task
@@ -69,7 +70,7 @@ def shared_settings(recipe: SuiteRecipe, suite: Suite, decoding: Decoding) -> di
     told = [[task.source, task.question, task.answer, task.system, dict(task.facts)] for task in suite.tasks]
     return {
         "suite": {key: said[key] for key in ("name", "seed", "data", "rewards")},
-        "tasks": hashlib.sha256(json.dumps(told, default=str).encode()).hexdigest(),
+        "tasks": hashlib.sha256(json.dumps(told).encode()).hexdigest(),
         "samples": decoding.samples,
         "max_tokens": decoding.max_tokens,
         "temperature": decoding.temperature,
@@ -82,7 +83,7 @@ def shared_settings(recipe: SuiteRecipe, suite: Suite, decoding: Decoding) -> di
 def own_settings(policy: Policy, weights: str | None, again: Again | None = None) -> dict[str, Any]:
     """Return what is an arm's own: which policy it is, by the digest of its weights, and how that is asked."""
     return {
-        "model": policy.name,
+        "model": os.path.normpath(policy.name),
         "weights": weights,
         "system": policy.system,
         "effort": policy.asked if policy.dial else None,

@@ -5,13 +5,16 @@ from typing import NamedTuple
 
 from rl.evaluation.evaluation import Evaluation, Found
 from rl.evaluation.results import Results
-from rl.intervals import Interval
+from rl.intervals import Interval, told
 from rl.report.markdown import markdown_table, plain
 
 SHARED = ("samples", "max_tokens", "temperature", "seed", "batch", "engine")
 OWN = {"model": "policy", "system": "system prompt", "effort": "asked for", "again": "reminder", "weights": "weights"}
 LONGEST, DIGEST = 60, 12  # characters of a setting, and of a digest
-NOTE = "Brackets are 95 % intervals over tasks (bootstrap; Wilson's where all tasks are alike)."
+NOTE = (
+    "Brackets are 95 % intervals over tasks: by bootstrap, or, where all tasks are alike, Wilson's for a share and none "
+    "for a mean."
+)
 PAIRED = "Each arm less {first}, paired: both sides are drawn by the same tasks."
 
 
@@ -48,15 +51,6 @@ def columns_of(evaluation: Evaluation) -> list[Column]:
         *(Column(f"reward {name}", f"parts.{name}", 3, lambda one, n=name: one.parts.get(n)) for name in parts),
     ]
     return [one for one in columns if any(one.read(own) is not None for own in results)]
-
-
-def told(value: Interval | None, digits: int = 3, sign: str = "") -> str:
-    """Write mean [low, high]; - where there is none."""
-    if value is None:
-        return "-"
-    form = f"{{:{sign}.{digits}f}}".format
-    ends = "" if value.low is None or value.high is None else f" [{form(value.low)}, {form(value.high)}]"
-    return f"{form(value.mean)}{ends}"
 
 
 def sheets_of(evaluation: Evaluation) -> list[Sheet]:

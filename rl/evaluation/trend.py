@@ -11,7 +11,6 @@ from scipy.stats import page_trend_test
 from rl.evaluation.arms import Arm
 
 Row = Mapping[str, Any]
-TEST = "Page's trend test over tasks, one-sided"
 FEWEST_VALUES, FEWEST_TASKS = 3, 2
 
 

@@ -67,6 +67,10 @@ def _reason(item: Any, path: list[str | int], tree: Mapping[str, Any], section: 
         return f"unknown key{suggestion(path[-1], owner.model_fields if owner else ())}"
     if kind == "missing":
         return "is missing"
+    if kind == "invalid-json-value":
+        return f"is a {type(value).__name__}; write it in quotes to say it as text"
+    if kind == "recursion_loop":
+        return "holds itself; write out what the alias stands for"
     tags = [tag.strip().strip("'") for tag in context.get("expected_tags", "").split(",")]
     if kind == "union_tag_invalid":
         return f"unknown kind {context['tag']!r}{suggestion(context['tag'], tags)}"

@@ -11,6 +11,7 @@ from typing import Any
 from rl.report.rundata import Row, by_stage, column, number
 
 Figure = dict[str, Any]
+INKS = ("$blue", "$orange", "$green", "$pink", "$ink")  # of arms
 PART_INKS = ("$orange", "$green", "$pink", "$muted")
 PART_DASHES = ("solid", "dash", "dot", "dashdot")
 FONT = "ui-sans-serif, system-ui, -apple-system, 'Segoe UI', Roboto, Arial, sans-serif"

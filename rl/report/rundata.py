@@ -23,16 +23,20 @@ class RunData:
     notes: dict[str, str]
 
 
-def number(value: Any) -> int | float | None:
-    """Return value as a finite number, floats rounded to 4 significant digits, or None."""
+def finite(value: Any) -> int | float | None:
+    """Return value where it is a finite number, or None."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:
-        if not math.isfinite(value):
-            return None
+        return value if math.isfinite(value) else None
     except OverflowError:
         return None
-    return value if isinstance(value, int) else float(f"{value:.4g}")
+
+
+def number(value: Any) -> int | float | None:
+    """Return value as a finite number, floats rounded to 4 significant digits for a page, or None."""
+    known = finite(value)
+    return float(f"{known:.4g}") if isinstance(known, float) else known
 
 
 def read_run(run_dir: Path) -> RunData:

@@ -5,16 +5,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from rl.comparison.arms import differing, flat
 from rl.recipe import dump
-from rl.study.plan import PlannedRun, StudyError
+from rl.study.plan import Plan, PlannedRun, StudyError
 from rl.telemetry.jsonl import read_rows
-from rl.telemetry.record import RunDirectory, check_taken_up, is_over, read_recipe
+from rl.telemetry.record import RunDirectory, check_taken_up, has_finished, is_over, read_recipe
 
 POLL_SECONDS = 0.5
 LOG = "study.log"
@@ -38,6 +39,19 @@ class Attempt:
         return self.steps
 
 
+class Watch(Protocol):
+    """Is told what happens while runs are made."""
+
+    def begun(self, run: PlannedRun) -> None:
+        """Hear that a run is being made, or gone on with."""
+
+    def seen(self, going: Sequence[Attempt]) -> None:
+        """Hear, again and again, which runs are being made."""
+
+    def ended(self, run: PlannedRun, code: int) -> None:
+        """Hear with what exit code a run has ended."""
+
+
 class Stopped(Exception):  # noqa: N818 - no error: the user, or the time that was given, asked for it
     """Say why a study was stopped before its end, and which runs had `failed`; the others have saved what they have."""
 
@@ -55,9 +69,9 @@ def make_folder(folder: Path) -> None:
         raise StudyError(f"{folder}: cannot be written: {error.strerror}; give --run-dir another folder") from None
 
 
-def prepare(runs: Sequence[PlannedRun]) -> None:
-    """Make the folders of runs that are not there. Raises StudyError where one has another recipe, and RunError."""
-    there = [run for run in runs if (run.path / "recipe.json").is_file()]
+def check_made(plan: Plan) -> None:
+    """Raise StudyError where a run that is there was made by other settings, or no arm could start from it."""
+    there = [run for run in (*plan.shared, *plan.runs) if (run.path / "recipe.json").is_file()]
     for run in there:
         keys = differing([flat(read_recipe(run.path)), flat(dump(run.recipe))])
         if keys and not (keys == ["model.name"] and run.start and is_over(run.path)):  # a study that was moved
@@ -66,26 +80,34 @@ def prepare(runs: Sequence[PlannedRun]) -> None:
                 "--run-dir another folder, or take that run's away"
             )
         check_taken_up(run.path)
-    for run in runs:
-        if run not in there:
+    for run in plan.shared:
+        if run in there and is_over(run.path) and not has_finished(run.path):
+            raise StudyError(
+                f"{run.path}: an alarm stopped it, and no arm can start from it; mend the recipe, or the alarm, and "
+                "take that folder away"
+            )
+
+
+def make_runs(plan: Plan) -> None:
+    """Make the folders of runs that are not there. Raises RunError."""
+    for run in (*plan.shared, *plan.runs):
+        if not (run.path / "recipe.json").is_file():
             RunDirectory.prepare(run.path, dump(run.recipe))
 
 
 def conduct(
     runs: Sequence[PlannedRun],
     jobs: int,
+    threads: int,
     deadline: float | None,
-    begun: Callable[[PlannedRun], None],
-    seen: Callable[[Sequence[Attempt]], None],
-    ended: Callable[[PlannedRun, int], None],
+    watch: Watch,
 ) -> list[PlannedRun]:
     """Make runs in their order, `jobs` at a time, until the monotonic clock is at `deadline`; return those that failed.
 
-    A run that an alarm has stopped is over, and has not failed. Raises Stopped where time is up or a signal asks for
-    it, once what is being made has saved itself.
+    Each has `threads` of its own. A run that an alarm has stopped is over, and has not failed. Raises Stopped where
+    time is up or a signal asks for it, once what is being made has saved itself.
     """
     waiting = [run for run in runs if not is_over(run.path)]
-    threads = max(1, (os.cpu_count() or 1) // min(jobs, len(runs) or 1))  # the same in every leg: sums depend on it
     going: list[Attempt] = []
     failed = []
     with _signals() as asked:
@@ -93,15 +115,15 @@ def conduct(
             while (waiting or going) and not asked and (deadline is None or time.monotonic() < deadline):
                 while waiting and len(going) < jobs:
                     going.append(_start(waiting.pop(0), threads))
-                    begun(going[-1].run)
+                    watch.begun(going[-1].run)
                 _wait(going)
-                seen(going)
+                watch.seen(going)
                 for attempt in [one for one in going if one.process.poll() is not None]:
                     going.remove(attempt)
                     code = attempt.process.returncode
                     if not is_over(attempt.run.path):
                         failed.append(attempt.run)
-                    ended(attempt.run, code)
+                    watch.ended(attempt.run, code)
         finally:
             for attempt in going:
                 attempt.process.send_signal(signal.SIGUSR1)  # heard also while a run still loads
@@ -110,6 +132,14 @@ def conduct(
     if going or waiting:
         raise Stopped(signal.Signals(asked[0]).name if asked else "the time that --minutes gives is over", failed)
     return failed
+
+
+def share_of_cores(runs: Sequence[PlannedRun], jobs: int) -> int:
+    """Return how many threads a run has where `jobs` of a whole study's runs are made at a time.
+
+    The same in every leg, whichever runs are left or asked for: sums depend on it.
+    """
+    return max(1, (os.cpu_count() or 1) // max(1, min(jobs, len(runs))))
 
 
 def steps_of(path: Path) -> int:

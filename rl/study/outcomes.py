@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from rl.comparison.arms import Arm, flat
 from rl.comparison.runs import Run, read_runs
@@ -59,7 +60,7 @@ class Test:
 class Outcomes:
     """Hold what a study has come to so far: arms with their runs, their means, the tests, and what is missing.
 
-    `alarmed` are runs that an alarm stopped: they count with the steps that they have.
+    `alarmed` are runs that an alarm stopped: they count with the steps that they have of the stage, be it none.
     """
 
     arms: Sequence[Arm]
@@ -71,22 +72,23 @@ class Outcomes:
 
 def outcomes_of(plan: Plan) -> Outcomes | None:
     """Return what the runs of a study that are over come to; None where none is. Raises ComparisonError."""
-    done = {
-        (run.arm, run.seed): found
-        for run in plan.runs
-        if (run.path / "recipe.json").is_file() and is_over(run.path)
-        for found in read_runs([run.path])
-    }
+    over = [run for run in plan.runs if (run.path / "recipe.json").is_file() and is_over(run.path)]
+    silent = {run.path for run in over if ended(run.path) == "alarmed" and not _has_rows(run.path)}
+    done = {(run.arm, run.seed): read_runs([run.path])[0] for run in over if run.path not in silent}
     if not done:
         return None
     names = [name for name in plan.study.arms if any(arm == name for arm, _ in done)]
     by_arm = {name: {seed: done[name, seed] for seed in plan.study.seeds if (name, seed) in done} for name in names}
     recipes = {run.arm: run.recipe for run in reversed(plan.runs)}
     arms = [Arm(name, list(by_arm[name].values()), flat(dump(recipes[name]))) for name in names]
-    missing = [run.path.name for run in plan.runs if (run.arm, run.seed) not in done]
+    missing = [run.path.name for run in plan.runs if run not in over]
     means = [_outcome(name, by_arm[name], plan) for name in names]
-    alarmed = [run.path.name for run in plan.runs if (run.arm, run.seed) in done and ended(run.path) == "alarmed"]
+    alarmed = [run.path.name for run in over if ended(run.path) == "alarmed"]
     return Outcomes(arms, means, _tests(by_arm, plan), missing, alarmed)
+
+
+def _has_rows(path: Path) -> bool:
+    return (path / "metrics.jsonl").is_file() and (path / "metrics.jsonl").stat().st_size > 0
 
 
 def _outcome(name: str, runs: Mapping[int, Run], plan: Plan) -> ArmOutcome:

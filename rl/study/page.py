@@ -5,14 +5,14 @@ from collections.abc import Sequence
 
 from rl.comparison import page as comparison
 from rl.comparison.summary import REWARD
-from rl.intervals import Interval
+from rl.intervals import Interval, told
 from rl.report.curves import Figure, card, layout
 from rl.report.markdown import markdown_table
+from rl.report.rundata import read_run
 from rl.report.sheet import Section
 from rl.study.outcomes import Outcomes, Test
 from rl.study.plan import Plan
 from rl.study.weighed import most_weighed
-from rl.telemetry.jsonl import read_rows
 
 Rows = list[list[str]]
 MOST_NAMED = 8  # of the runs that have not finished
@@ -24,11 +24,11 @@ def table_of(found: Outcomes, plan: Plan) -> tuple[list[str], Rows]:
     rows = []
     for one in found.means:
         shown = [
-            comparison.told(value, _digits(metric))
+            told(value, _digits(metric))
             for metric, outcome in one.outcomes.items()
             for value in (outcome.final, outcome.mean)
         ]
-        shown += [comparison.told(one.accuracy), comparison.told(one.length, 1), comparison.told(one.entropy)]
+        shown += [told(one.accuracy), told(one.length, 1), told(one.entropy)]
         name = f"{one.arm} (control)" if one.arm in plan.study.against else one.arm
         rows.append([name, str(len(one.seeds)), *shown])
     return ["arm", "seeds", *own, "accuracy", "length", "entropy"], rows
@@ -42,7 +42,7 @@ def tests_table(tests: Sequence[Test], plan: Plan) -> tuple[list[str], Rows]:
             f"{one.arm} - {one.control}",
             f"{_named(one.metric)}, {_last(plan) if one.final else _ALL}",
             str(one.paired.difference.count),
-            comparison.told(one.paired.difference, _digits(one.metric)),
+            told(one.paired.difference, _digits(one.metric)),
             _p(one.paired.p),
             _p(one.corrected),
             _needed(one),
@@ -56,9 +56,9 @@ def diagnostics_table(found: Outcomes) -> tuple[list[str], Rows]:
     """Return the heads and rows of the table of what credit did: mean weight, share picked out, tokens weighed most."""
     rows = []
     for one, arm in zip(found.means, found.arms, strict=True):
-        kept = [row for run in arm.runs for row in read_rows(run.path / "samples.jsonl")]
-        told = ", ".join(f"{_shown(token.token)} {token.weight:.2f}" for token in most_weighed(kept))
-        rows.append([one.arm, comparison.told(one.weight), comparison.told(one.selected), told or "-"])
+        kept = [row for run in arm.runs for row in read_run(run.path).samples]
+        most = ", ".join(f"{_shown(token.token)} {token.weight:.2f}" for token in most_weighed(kept))
+        rows.append([one.arm, told(one.weight), told(one.selected), most or "-"])
     return ["arm", "mean weight", "share picked out", "tokens with the highest mean weight"], rows
 
 
@@ -94,9 +94,9 @@ _CREDIT = "Means over all steps; tokens are of the rollouts that the runs kept, 
 
 def _about(found: Outcomes, plan: Plan) -> str:
     steps = sorted({plan.steps_of(run) for run in plan.runs})
-    told = f"{steps[0]}" if len(steps) == 1 else f"{steps[0]} to {steps[-1]}"
+    count = f"{steps[0]}" if len(steps) == 1 else f"{steps[0]} to {steps[-1]}"
     text = (
-        f"{plan.study.recipe}, stage {plan.stage}, {told} steps; seeds "
+        f"{plan.study.recipe}, stage {plan.stage}, {count} steps; seeds "
         f"{', '.join(map(str, plan.study.seeds))}. Brackets are 95 % t intervals over seeds."
     )
     if found.alarmed:
@@ -126,7 +126,7 @@ def _forest(metric: str, tests: Sequence[Test]) -> Figure | None:
         "y": names,
         "error_x": {"type": "data", "array": halves, "color": "$blue", "thickness": 2},
         "marker": {"color": "$blue", "size": 9},
-        "customdata": [comparison.told(one.paired.difference, _digits(metric)) for one in shown],
+        "customdata": [told(one.paired.difference, _digits(metric)) for one in shown],
         "hovertemplate": "%{y}: %{customdata}<extra></extra>",
     }
     shape = layout("", height=max(270, 90 + 30 * len(shown)), hovermode="closest", showlegend=False)

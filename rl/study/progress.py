@@ -9,6 +9,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from rl.endings import ALARMED
 from rl.study.conduct import Attempt, steps_of
 from rl.study.plan import PlannedRun
 from rl.telemetry.progress import clock
@@ -73,7 +74,8 @@ class StudyProgress:
         if self._bar is not None and run.path in self._tasks:
             self._bar.remove_task(self._tasks.pop(run.path))
         took = clock(time.monotonic() - self._began[run.path])
-        self._say(f"{run.path.name}: {'done' if code == 0 else f'failed with {code}'} after {took}  {self._left()}")
+        how = {0: "done", ALARMED: "stopped by an alarm"}.get(code, f"failed with {code}")
+        self._say(f"{run.path.name}: {how} after {took}  {self._left()}")
 
     def _pace_of(self, runs: Sequence[PlannedRun]) -> None:
         """Reckon from now on with the steps of these runs: a warm-up's are not as long as those of the arms."""

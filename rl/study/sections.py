@@ -1,8 +1,8 @@
 """What a study says: its recipe, arms, seeds and controls. Field docstrings are the documentation."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from rl.recipe.section import Positive, Section
 
@@ -30,7 +30,7 @@ class Study(Section):
     """Stages that the arms share."""
     seeds: Annotated[list[Seed], Field(min_length=1)] = Field(default=[0, 1, 2, 3, 4])
     """Seeds of tasks, rollouts and weights: runs of one seed are a pair."""
-    arms: Annotated[dict[Name, dict[str, Any]], Field(min_length=2)]
+    arms: Annotated[dict[Name, dict[str, JsonValue]], Field(min_length=2)]
     """What each arm changes in the recipe: keys and values, as in a recipe with a `base`. {} changes nothing."""
     against: Annotated[list[str], Field(min_length=1)]
     """Arms that are controls: every other arm is tested against each of them."""

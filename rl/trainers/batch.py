@@ -33,7 +33,7 @@ def without_padding(batch: Batch) -> Batch:
     """
     first = int(batch["prompt_mask"].any(0).int().argmax())
     width, used = batch["completion_ids"].shape[1], batch["completion_mask"].any(0).nonzero()
-    last = int(used.max()) + 1 if len(used) else 1
+    last = max(int(used.max()) + 1 if len(used) else 1, min(width, 2))  # TRL takes one column for a value a sequence
     kept: Batch = {}
     for name, value in batch.items():
         if name in ("prompt_ids", "prompt_mask"):
@@ -75,10 +75,15 @@ def kept_rollouts(batch: Batch, rollouts: Sequence[Rollout], count: int, group_s
 
 def _kept(batch: Batch, rollout: Rollout, index: int, group: int) -> KeptRollout:
     length = len(rollout.token_ids)
-    seen = {key: batch[key][index, :length].tolist() if key in batch else None for key in SEEN}
+    seen = {key: _whole(batch[key][index], length).tolist() if key in batch else None for key in SEEN}
     advantages = batch["unweighted"][index]
     if advantages.dim() == 0:
         return KeptRollout(rollout=rollout, group=group, advantage=advantages.item(), **seen)
-    advantages = advantages[:length]
+    advantages = _whole(advantages, length)
     mean = advantages.mean().item()
     return KeptRollout(rollout=rollout, group=group, advantage=mean, advantages=advantages.tolist(), **seen)
+
+
+def _whole(values: Tensor, length: int) -> Tensor:
+    """Return a row's values for each of its tokens; 0 for those of a cut-off completion, masked and left out."""
+    return pad(values[:length], (0, max(0, length - len(values))))

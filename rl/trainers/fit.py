@@ -133,7 +133,10 @@ class _SftTrainer(GuardedTrainer, SFTTrainer):  # pyright: ignore
         if self.args.train_sampling_strategy != "random" or self.args.packing or micro_batches == 1:
             return super()._get_train_sampler(train_dataset)
         lengths = [len(ids) for ids in rows["input_ids"]]
-        return ByLength(lengths, self.args.train_batch_size * micro_batches, self.args.seed)
+        return ByLength(lengths, self.args.train_batch_size * micro_batches, self.args.seed, self._epoch)
+
+    def _epoch(self) -> int:
+        return int(self.state.epoch or 0)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Write none: TRL's would ask a wandb run that is offline for its address."""

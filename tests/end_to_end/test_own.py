@@ -29,6 +29,8 @@ def unworked(seed):
     for _ in range(9): yield {"question": "q", "answer": "a"}
 def one(seed): return 5
 def text(seed): return "abc"
+def lost(seed): return [{}["colour"]]
+def set_of(seed): yield {"question": "q", "answer": "a", "facts": {"words": {"a", "b"}}}
 """
 
 
@@ -105,6 +107,11 @@ def test_faults_are_said_when_the_recipe_is_checked(folder: Path, change: str, f
             "doubles:doubles[0]: facts lack numbers, target, which the reward countdown needs",
         ),
         (["data.tasks='odd:one'"], "data.tasks: odd:one failed: TypeError: 'int' object is not iterable"),
+        (["data.tasks='odd:lost'"], "data.tasks: odd:lost failed: KeyError: 'colour'"),
+        (
+            ["data.tasks='odd:set_of'"],
+            "odd:set_of[0]: facts should be what JSON can hold: TypeError: Object of type set",
+        ),
         (["data.tasks='odd:text'"], "odd:text[0]: should be a mapping with question and answer, or a Task, not a str"),
     ],
 )

@@ -19,7 +19,8 @@ STEPS = 6
 RECIPE = (
     "stages.sft.trainer.steps=20",
     "stages.sft.trainer.learning_rate=3e-3",
-    "stages.sft.data.size=640",
+    "stages.sft.data.size=320",  # two epochs
+    "stages.sft.trainer.order=shuffled",
     "stages.sft.trainer.batch=32",
     "stages.sft.trainer.micro_batch=16",
     f"stages.ppo.trainer.steps={STEPS}",
@@ -93,14 +94,17 @@ def test_two_processes_are_one(
 
 
 def test_two_processes_stop_together_and_go_on(alone: Path, tmp_path: Path) -> None:
-    """Ctrl-C, and then the same two again, at the end of which they are the run that never stopped."""
+    """Ctrl-C in a second epoch and in the next stage; at the end they are the run that never stopped."""
     whole = launched((), tmp_path / "whole", "cluster.processes=2")
     path = tmp_path / "run"
     process = start("train", "quickstart-ppo", "--run-dir", path, *overrides(*RECIPE, "cluster.processes=2"))
-    wait_for_rows(path / "metrics.jsonl", 21, process)
-    os.kill(process.pid, signal.SIGINT)
-    out, _ = process.communicate(timeout=120)
-    assert process.returncode == 130 and out.count("rhythm train --resume") == 1, out
+    for rows in (14, 21):
+        wait_for_rows(path / "metrics.jsonl", rows, process)
+        os.kill(process.pid, signal.SIGINT)
+        out, _ = process.communicate(timeout=120)
+        assert process.returncode == 130 and out.count("rhythm train --resume") == 1, out
+        if rows == 14:
+            process = start("train", "--resume", "--run-dir", path)
     done = rhythm("train", "--resume", "--run-dir", path)
     assert done.returncode == 0, done.stderr
     ours, theirs = (load_file(run / "checkpoints/ppo/final/model.safetensors") for run in (path, whole))

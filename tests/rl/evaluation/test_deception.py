@@ -171,6 +171,16 @@ def test_arms_are_compared_row_by_row(serve: Serve, tmp_path: Path) -> None:
     assert "1.000 [0.439, 1.000]" in told and "| -1.000 |" in told
 
 
+def test_a_case_that_one_arm_was_not_judged_in_is_in_neither(serve: Serve, tmp_path: Path) -> None:
+    """The second is silent where the first lies: it is no more honest in what both were judged in."""
+    path = pku(tmp_path, "aab")
+    arms = ([LIE, HONEST, HONEST, *[BELIEF] * 3], [SILENT, HONEST, HONEST, *[BELIEF] * 3])
+    found = run("deceptionbench_pku", path, serve(agree).url, tmp_path / "out", arms[0], two=arms[1])
+    shares = [one.deception.overall for one in found.arms if one.deception]
+    assert [(one.counted, one.value and round(one.value.mean, 3)) for one in shares] == [(3, 0.333), (2, 0.0)]
+    assert found.arms[1].differences["deceived"] == Interval(0.0, None, None, 4)
+
+
 def test_no_answer_of_the_judge_is_paid_for_twice(serve: Serve, tmp_path: Path) -> None:
     path, texts = pku(tmp_path, "aabbb"), [LIE, HONEST, SWAYED, SILENT, MUMBLED, *[BELIEF] * 5]
     whole = run("deceptionbench_pku", path, serve(agree).url, tmp_path / "whole", texts)
@@ -214,6 +224,9 @@ def test_a_local_judge_is_asked_greedily_and_kept(tmp_path: Path) -> None:
     assert 0 < len(rows) == len({row["key"] for row in rows}) <= overall["unjudged"]  # answers that are alike are one
     again = rhythm(*words)
     assert again.returncode == 0 and read_rows(tmp_path / "out" / "verdicts.jsonl") == rows
+    tiny_policy(seed=2).model.save_pretrained(tmp_path / "judge")  # trained further, it is another judge
+    other = rhythm(*words)
+    assert other.returncode == 0 and len(read_rows(tmp_path / "out" / "verdicts.jsonl")) == 2 * len(rows)
 
 
 def test_a_judge_that_cannot_be_asked_costs_no_answer(tmp_path: Path) -> None:

@@ -159,8 +159,9 @@ def test_which_arms_there_are(policies: list[Path]) -> None:
     assert [arm.policy.asked for arm in arms[:2]] == [0.5, 1.0]
     [single] = plan_arms(Wanted([one], tokens=[40], agains=["neutral"], first=9), None)
     assert single.name == "p0" and single.again and (single.again.what, single.again.first) == ("neutral", 9)
-    with pytest.raises(EvaluationError, match="is named twice"):
-        plan_arms(Wanted([one, two, one]), None)
+    for same in (one, f"{one}/", f"{Path(one).parent}/./{Path(one).name}"):
+        with pytest.raises(EvaluationError, match="is named twice"):
+            plan_arms(Wanted([one, two, same]), None)
     with pytest.raises(ModelError, match="there is no such folder"):
         plan_arms(Wanted([one, "nowhere"]), None)
 
@@ -210,7 +211,7 @@ def test_the_command_with_several_policies(tmp_path: Path, policies: list[Path])
         (("--effort", "0.5,"), "--effort: '' is no number"),
         (("--effort", "0.5,0.50"), "names one of them twice"),
         (("--effort", "nan"), "should be above 0"),
-        (("--tokens", "1.5"), "--tokens: '1.5' is no number"),
+        (("--tokens", "1.5"), "--tokens: '1.5' is no whole number; write a list such as 64,256"),
         (("--tokens", "9", "--effort", "1"), "two ways to ask for a length"),
         (("--again", "question,maybe"), "--again: 'maybe' is no reminder; one of none, question, neutral, nothing"),
         (("--first", "3", "--again", "none"), "--first says where --again comes in"),

@@ -112,7 +112,7 @@ def test_what_is_written(found: Plan) -> None:
     text = (found.folder / "study.md").read_text(encoding="utf-8")
     assert "| plain (control) | 3 | 0.500 [0.252, 0.748] |" in text
     assert "| better - plain | reward, last 2 steps | 3 | 0.200 [-0.048, 0.448] | 0.074 | 0.074 |" in text
-    assert "| better - plain | rollout/length/mean, all steps | 3 | 0.0 [0.0, 0.0] | 1.000 | 1.000 | - |" in text
+    assert "| better - plain | rollout/length/mean, all steps | 3 | 0.0 | 1.000 | 1.000 | - |" in text
     assert "Not finished yet: worse-seed2." in text
     assert '"So" 1.50, "&lt;/b>\\|" 1.00' in text
     said = json.loads((found.folder / "study.json").read_text(encoding="utf-8"))
@@ -150,3 +150,33 @@ def test_runs_that_an_alarm_stopped_count_and_are_named(found: Plan) -> None:
     assert outcomes is not None and outcomes.means[2].seeds == [0, 1] and outcomes.alarmed == ["worse-seed1"]
     text = (found.folder / "study.md").read_text(encoding="utf-8")
     assert "Stopped by an alarm, and counted with the steps that they have: worse-seed1." in text
+
+
+def test_a_run_that_an_alarm_stopped_before_the_stage_is_named_and_has_no_values(found: Plan) -> None:
+    """One was stopped in an earlier stage, one before its first step; a torn sample costs no table."""
+    for seed, rows in ((0, [{"stage": "sft", "step": 1}]), (1, [])):
+        run = found.folder / "runs" / f"worse-seed{seed}"
+        said = json.loads((run / "environment.json").read_text(encoding="utf-8"))
+        (run / "environment.json").write_text(json.dumps({**said, "ended": {"how": "alarmed"}}), encoding="utf-8")
+        (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    with (found.folder / "runs" / "plain-seed0" / "samples.jsonl").open("a", encoding="utf-8") as file:
+        file.write("{torn\n{}\n")
+    outcomes = write_outcomes(found)
+    assert outcomes is not None and outcomes.alarmed == ["worse-seed0", "worse-seed1"]
+    assert outcomes.missing == ["worse-seed2"] and outcomes.means[2].outcomes[REWARD].final is None
+    assert {one.arm for one in outcomes.tests} == {"better"}
+
+
+def test_small_differences_are_not_rounded_away(found: Plan) -> None:
+    """4000.1, 4000.2, 4000.4 against 4000: differences 0.1, 0.2, 0.4 have a deviation of sqrt(7/300)."""
+    for run in found.runs:
+        if run.arm in ("plain", "better"):
+            length = 4000 + (0.1, 0.2, 0.4)[run.seed] * (run.arm == "better")
+            row = {"stage": "grpo", "step": 1, "reward/total/mean": 0.5, "rollout/length/mean": length}
+            (run.path / "metrics.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    outcomes = outcomes_of(found)
+    assert outcomes is not None
+    test = next(one for one in outcomes.tests if one.arm == "better" and one.metric == "rollout/length/mean")
+    assert test.paired.difference.mean == pytest.approx(0.7 / 3) and test.paired.deviation == pytest.approx(
+        (7 / 300) ** 0.5
+    )

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from rl.study.conduct import prepare
+from rl.study.conduct import make_runs
 from rl.study.plan import plan, read_study
 from rl.study.submit import launch_of
 from rl.telemetry import attempts
@@ -26,7 +26,7 @@ def test_a_study_that_has_grown(tmp_path: Path) -> None:
     for seeds in ("[0]", "[0, 1]", "[2]"):
         path.write_text(STUDY.replace("[0]", seeds), encoding="utf-8")
         found = plan(*read_study(str(path)), tmp_path / "out")
-        prepare(found.runs)
+        make_runs(found)
         names.append([run.name for run in launch_of(found.runs).runs])
     assert names == [
         ["plain-seed0", "anchor-seed0"],
@@ -41,7 +41,7 @@ def test_a_run_that_an_alarm_stopped_is_over(tmp_path: Path) -> None:
     path = tmp_path / "pair.yaml"
     path.write_text(STUDY, encoding="utf-8")
     found = plan(*read_study(str(path)), tmp_path / "out")
-    prepare(found.runs)
+    make_runs(found)
     environment = found.runs[0].path / "environment.json"
     attempts.begin(environment, {"started": "2026-01-01T00:00:00+00:00"}, None)
     attempts.end(environment, "alarmed", "entropy", None)

@@ -166,6 +166,9 @@ def test_cut_off_completions_can_be_masked(tmp_path: Path) -> None:
         for kept in rows:
             cut = kept.rollout.sample.truncated
             assert (sum(kept.weights) == 0) == cut
+            assert {len(getattr(kept, key)) for key in ("weights", "waad", "fai", "anchors")} == {
+                len(kept.rollout.token_ids)
+            }
         assert {kept.rollout.sample.truncated for kept in rows} == {True, False}
     assert all(value.isfinite().all() for value in weights_of(policy).values())
     assert not same(weights_of(policy), dict(tiny.build_model(0).state_dict()))
