@@ -12,8 +12,8 @@ SHARED = ("samples", "max_tokens", "temperature", "seed", "batch", "engine")
 OWN = {"model": "policy", "system": "system prompt", "effort": "asked for", "again": "reminder", "weights": "weights"}
 LONGEST, DIGEST = 60, 12  # characters of a setting, and of a digest
 NOTE = (
-    "Brackets are 95 % intervals over tasks: by bootstrap, or, where all tasks are alike, Wilson's for a share and none "
-    "for a mean."
+    "Brackets are 95 % intervals over tasks: by bootstrap, or, where all tasks are alike, Wilson's for a share and "
+    "none for a mean."
 )
 PAIRED = "Each arm less {first}, paired: both sides are drawn by the same tasks."
 
