@@ -1,5 +1,6 @@
 """The command that conducts a study: arms times seeds, to one page and one table."""
 
+import re
 import shlex
 import sys
 import time
@@ -11,6 +12,8 @@ import typer
 
 from rl.cli.app import Overlays, Overrides, patient_console
 from rl.endings import FAILED, INTERRUPTED
+
+BREAK = re.compile(r" (?=\[|\(control|- |against)")  # in a cell: before an interval, and what an arm is laid against
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -114,9 +117,11 @@ def _show(console: "Console", found: "Plan") -> None:
         return
     for heads, rows in (table_of(outcomes, found), tests_table(outcomes.tests, found)):
         if rows:
-            table = Table(*heads, box=box.SIMPLE_HEAD)
+            table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+            for place, head in enumerate(heads):
+                table.add_column(BREAK.sub("\n", head), overflow="fold", no_wrap=not place)
             for row in rows:
-                table.add_row(*(Text(cell) for cell in row))
+                table.add_row(*(Text(BREAK.sub("\n", cell)) for cell in row))
             console.print(table)
     console.print(f"study: {found.folder / 'study.html'}", highlight=False, markup=False, soft_wrap=True)
 
