@@ -31,7 +31,7 @@ def test_columns_that_are_padding_in_all_rows_go() -> None:
         assert found[name] is MICRO[name]
 
 
-def test_where_nothing_counts_one_column_stays() -> None:
-    """As where all completions were cut off, and those are masked."""
+def test_where_nothing_counts_two_columns_stay() -> None:
+    """As where all completions were cut off, and those are masked; TRL takes one column for a value a sequence."""
     found = without_padding({**MICRO, "completion_mask": torch.zeros(2, 5, dtype=torch.long)})
-    assert found["completion_ids"].shape == (2, 1)
+    assert found["completion_ids"].shape == (2, 2)
