@@ -53,13 +53,17 @@ def tests_table(tests: Sequence[Test], plan: Plan) -> tuple[list[str], Rows]:
 
 
 def diagnostics_table(found: Outcomes) -> tuple[list[str], Rows]:
-    """Return the heads and rows of the table of what credit did: mean weight, share picked out, tokens weighed most."""
+    """Return the heads and rows of the table of what credit did: mean weight, share picked out, tokens weighed most.
+
+    No rows where no arm weighed anything.
+    """
     rows = []
     for one, arm in zip(found.means, found.arms, strict=True):
         kept = [row for run in arm.runs for row in read_run(run.path).samples]
         most = ", ".join(f"{_shown(token.token)} {token.weight:.2f}" for token in most_weighed(kept))
         rows.append([one.arm, told(one.weight), told(one.selected), most or "-"])
-    return ["arm", "mean weight", "share picked out", "tokens with the highest mean weight"], rows
+    weighed = any(cell != "-" for row in rows for cell in row[1:])
+    return ["arm", "mean weight", "share picked out", "tokens with the highest mean weight"], rows if weighed else []
 
 
 def markdown(found: Outcomes, plan: Plan) -> str:
@@ -67,7 +71,8 @@ def markdown(found: Outcomes, plan: Plan) -> str:
     parts = [f"# Study {plan.study.name}", _about(found, plan), markdown_table(*table_of(found, plan))]
     if found.tests:
         parts += ["## Differences, paired by seed", _TESTS, markdown_table(*tests_table(found.tests, plan))]
-    parts += ["## What credit did", markdown_table(*diagnostics_table(found))]
+    heads, rows = diagnostics_table(found)
+    parts += ["## What credit did", markdown_table(heads, rows)] if rows else []
     parts += ["## What the arms differ in", markdown_table(*_settings(found))]
     return "\n\n".join(parts) + "\n"
 
@@ -78,7 +83,8 @@ def render(found: Outcomes, plan: Plan) -> str:
     first = [Section("arms", "Arms", _about(found, plan), *table_of(found, plan))]
     if found.tests:
         first.append(Section("tests", "Differences, paired by seed", _TESTS, *tests_table(found.tests, plan), cards))
-    first.append(Section("credit", "What credit did", _CREDIT, *diagnostics_table(found)))
+    heads, rows = diagnostics_table(found)
+    first += [Section("credit", "What credit did", _CREDIT, heads, rows)] if rows else []
     return comparison.render([plan.stage], found.arms, f"Study {plan.study.name}", first)
 
 

@@ -121,6 +121,17 @@ def test_what_is_written(found: Plan) -> None:
     assert "Study by-hand" in html and "</b>|" not in html
 
 
+def test_what_credit_did_is_left_out_where_no_arm_weighed_a_token(found: Plan) -> None:
+    for run in found.runs:
+        if (run.path / "metrics.jsonl").is_file():
+            rows = (run.path / "metrics.jsonl").read_text(encoding="utf-8")
+            (run.path / "metrics.jsonl").write_text(rows.replace("credit/weight", "optimizer/lr"), encoding="utf-8")
+            (run.path / "samples.jsonl").unlink()
+    outcomes = outcomes_of(found)
+    assert outcomes is not None and page.diagnostics_table(outcomes)[1] == []
+    assert "What credit did" not in page.markdown(outcomes, found) + page.render(outcomes, found)
+
+
 def test_nothing_is_written_where_nothing_has_finished(found: Plan) -> None:
     for run in found.runs:
         (run.path / "report.html").unlink(missing_ok=True)
