@@ -15,6 +15,7 @@ from rl.study.plan import PlannedRun
 from rl.telemetry.progress import clock
 
 LINES_EVERY_SECONDS = 60.0
+FEWEST_STEPS = 5  # that say how long the rest will take: the first ones pay for what runs load
 
 
 class StudyProgress:
@@ -88,7 +89,9 @@ class StudyProgress:
         made = self._made(self._paced) - self._first
         left = sum(_steps(run) for run in self._paced) - self._made(self._paced)
         what = "" if self._paced is self._arms else " of what is shared"
-        return f"{clock((time.monotonic() - self._begun) / made * left)} left{what}" if made and left else ""
+        if made < FEWEST_STEPS or not left:
+            return ""
+        return f"{clock((time.monotonic() - self._begun) / made * left)} left{what}"
 
     def _say(self, text: str) -> None:
         self.console.print(text.rstrip(), highlight=False, markup=False, soft_wrap=True)
