@@ -4,6 +4,7 @@ Two workers share the cores, so every process keeps to one thread.
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,20 @@ CHECKED = [f"rl.{name}" for name in ("attention", "circuits", "credit", "actor_c
 install_import_hook([*CHECKED, "rl.trainers.token_credit"], "beartype.beartype")
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def environment_stays() -> Iterator[None]:
+    """Take back what libraries write into the environment, so that no module of tests sees what another one did."""
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() | before.keys():
+        if name.startswith("PYTEST_"):
+            continue
+        if name in before:
+            os.environ[name] = before[name]
+        else:
+            del os.environ[name]
 
 
 @pytest.fixture
