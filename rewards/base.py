@@ -52,6 +52,9 @@ class Reward(Protocol):
     def __call__(self, sample: Sample) -> float | None: ...
 
 
+REMEDY = "mend it, or let rewards.on_error: none go on without"
+
+
 class RewardError(RuntimeError):
     """Say which reward failed on which sample; the cause is the reward's own error."""
 
@@ -60,17 +63,25 @@ class RewardError(RuntimeError):
         if len(sample.completion) > SHOWN_CHARACTERS:
             shown += f"... ({len(sample.completion)} characters)"
         super().__init__(
-            f"reward {name!r} failed: {reason}; the sample: question {sample.question[:SHOWN_CHARACTERS]!r}, "
+            f"reward {name!r} failed: {reason}; {REMEDY}; the sample: question {sample.question[:SHOWN_CHARACTERS]!r}, "
             f"gold answer {sample.answer[:SHOWN_CHARACTERS]!r}, completion {shown!r}"
         )
         self.name, self.sample = name, sample
+
+
+def _number(value: Any) -> float:
+    """Return a value as a number; NaN where it is none."""
+    try:
+        return float("nan") if isinstance(value, str) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return float("nan")
 
 
 def apply(name: str, reward: Reward, sample: Sample) -> float | None:
     """Return what a reward gives a sample. Raises RewardError where it raises, or gives no finite number."""
     try:
         value = reward(sample)
-        number = None if value is None else float("nan") if isinstance(value, str) else float(value)
+        number = None if value is None else _number(value)
     except (Exception, SystemExit) as error:
         raise RewardError(name, said(error), sample) from error
     if number is not None and not abs(number) <= LARGEST:

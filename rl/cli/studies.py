@@ -64,7 +64,7 @@ def study(
 
 
 def _conduct(console: "Console", found: "Plan", whole: "Plan", jobs: int, minutes: float | None) -> None:
-    from rl.study.conduct import LOG, Stopped, check_made, conduct, make_folder, make_runs, share_of_cores
+    from rl.study.conduct import LOG, Stopped, check_made, conduct, last_words, make_folder, make_runs, share_of_cores
     from rl.study.progress import StudyProgress
     from rl.telemetry.record import has_finished, locked
 
@@ -86,12 +86,13 @@ def _conduct(console: "Console", found: "Plan", whole: "Plan", jobs: int, minute
             failed += [run for run in stop.failed if run not in failed]
     _show(console, whole)
     for run in failed:
-        typer.echo(f"rhythm: {run.path} failed; logs/{LOG} in it says why", err=True)
+        typer.echo(f"rhythm: {run.path} failed: {last_words(run)} (logs/{LOG} in it has more)", err=True)
     if failed or stopped:
         reason = f"stopped ({stopped})" if stopped else "some runs failed"
-        typer.echo(f"rhythm: {reason}; what was done is kept; go on with", err=True)
+        mended = "once that is mended " if failed else ""
+        typer.echo(f"rhythm: {reason}; what was done is kept; {mended}go on with", err=True)
         typer.echo(f"  {shlex.join(['rhythm', *sys.argv[1:]])}", err=True)
-        raise typer.Exit(INTERRUPTED if stopped else FAILED)
+        raise typer.Exit(FAILED if failed else INTERRUPTED)
 
 
 def _submit(console: "Console", found: "Plan", whole: "Plan") -> None:

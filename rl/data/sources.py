@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import math
 import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -80,16 +81,22 @@ def from_jsonl(path: str, columns: Columns) -> list[Task]:
 def jsonl_rows(path: str) -> Iterable[tuple[str, Mapping[str, Any]]]:
     """Yield the rows of a JSON Lines file, each with where it stands. Raises DataError."""
     try:
-        lines = Path(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")  # splitlines would cut at U+2028
+        lines = (
+            Path(path).read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
+        )  # splitlines would cut at U+2028
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; data.path is relative to {Path.cwd()}") from None
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not UTF-8 text (byte {error.start}); convert it") from None
+        raise DataError(f"{path}:{_line_of(path, error.start)}: is not UTF-8 text; convert the file") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise DataError(f"{path!r}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise DataError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     for number, line in enumerate(lines if lines != [""] else [], 1):
         where = f"{path}:{number}"
         yield where, row_of(line, where)
+
+
+def _line_of(path: str, byte: int) -> int:
+    return Path(path).read_bytes()[:byte].count(b"\n") + 1
 
 
 def row_of(line: str, where: str) -> Mapping[str, Any]:
@@ -202,6 +209,8 @@ def text_of(row: Mapping[str, Any], column: str, role: str, where: str) -> str:
         raise DataError(f"{where}: the task has no {role} (column {column!r}): {hint}")
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise DataError(f"{where}: column {column!r} should be text or a number, not a {type(value).__name__}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise DataError(f"{where}: the task's {role} (column {column!r}) is {value}, which no number is equal to")
     if not str(value).strip():
         raise DataError(f"{where}: the task has an empty {role} (column {column!r})")
     text = str(value)

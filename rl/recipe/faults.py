@@ -71,6 +71,8 @@ def _reason(item: Any, path: list[str | int], tree: Mapping[str, Any], section: 
         return f"is a {type(value).__name__}; write it in quotes to say it as text"
     if kind == "recursion_loop":
         return "holds itself; write out what the alias stands for"
+    if kind == "too_short":
+        return f"should hold at least {context['min_length']}, and holds {context['actual_length']}"
     tags = [tag.strip().strip("'") for tag in context.get("expected_tags", "").split(",")]
     if kind == "union_tag_invalid":
         return f"unknown kind {context['tag']!r}{suggestion(context['tag'], tags)}"

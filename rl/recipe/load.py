@@ -175,6 +175,7 @@ def _yaml_fault(source: str, error: Exception) -> Fault:
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         source = f"{source}:{error.problem_mark.line + 1}"
     reason = getattr(error, "problem", None) or str(error).splitlines()[0]
+    reason = reason.partition(" with value ")[0]  # of a key that is there twice
     return Fault(source, "", f"not valid YAML: {reason}")
 
 

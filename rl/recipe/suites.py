@@ -162,7 +162,16 @@ def load_suite(name: str, overrides: Sequence[str] = ()) -> SuiteRecipe:
 
 def _of_recipe(name: str, overrides: Sequence[str]) -> SuiteRecipe:
     """Return the suite of a recipe; `judge` is a key of the suite, which the recipe has not."""
-    judging = [text for text in overrides if text.partition("=")[0].strip().partition(".")[0] == "judge"]
+    top = {text: text.partition("=")[0].strip().partition(".")[0] for text in overrides}
+    keys = [key for key in SuiteRecipe.model_fields if key != "name"]
+    odd = [
+        Fault(f"--set {text}", key, f"has no effect on a suite{suggestion(key, keys)}")
+        for text, key in top.items()
+        if key not in keys
+    ]
+    if odd:
+        raise RecipeError(odd)
+    judging = [text for text, key in top.items() if key == "judge"]
     suite = SuiteRecipe.of(load(name, [text for text in overrides if text not in judging]))
     layers = [(f"--set {text}", parse_override(text)) for text in judging]
     tree: Tree = suite.model_dump(mode="json", include={"judge"}, exclude_none=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from rl.comparison.arms import differing, flat
+from rl.endings import ALARMED, INTERRUPTED
 from rl.recipe import dump
 from rl.study.plan import Plan, PlannedRun, StudyError
 from rl.telemetry.jsonl import read_rows
@@ -19,6 +20,8 @@ from rl.telemetry.record import RunDirectory, check_taken_up, has_finished, is_o
 
 POLL_SECONDS = 0.5
 LOG = "study.log"
+UNFAILED = (0, ALARMED, INTERRUPTED, -signal.SIGUSR1)  # ends of a run that was asked to save and stop
+SPOKEN, MOST_SAID = "rhythm: ", 300  # how a line of ours begins, and how many characters of one are said again
 
 
 @dataclass
@@ -70,22 +73,39 @@ def make_folder(folder: Path) -> None:
 
 
 def check_made(plan: Plan) -> None:
-    """Raise StudyError where a run that is there was made by other settings, or no arm could start from it."""
-    there = [run for run in (*plan.shared, *plan.runs) if (run.path / "recipe.json").is_file()]
+    """Raise StudyError where what is there is no run, was made by other settings, or lacks what a finished run has."""
+    runs = (*plan.shared, *plan.runs)
+    there = [run for run in runs if (run.path / "recipe.json").is_file()]
+    for run in runs:
+        if run not in there and run.path.is_dir() and any(run.path.iterdir()):
+            raise StudyError(
+                f"{run.path}: has no recipe.json; put it back, or take the folder away to make the run anew"
+            )
     for run in there:
         keys = differing([flat(read_recipe(run.path)), flat(dump(run.recipe))])
         if keys and not (keys == ["model.name"] and run.start and is_over(run.path)):  # a study that was moved
             raise StudyError(
-                f"{run.path}: was made by other settings than the study has now ({', '.join(keys[:3])}); give "
-                "--run-dir another folder, or take that run's away"
+                f"{run.path}: was made by other settings than the study has now ({', '.join(keys[:3])}); say again "
+                "what was said with --set, give --run-dir another folder, or take that run's away"
             )
         check_taken_up(run.path)
+        _check_whole(run)
     for run in plan.shared:
         if run in there and is_over(run.path) and not has_finished(run.path):
             raise StudyError(
                 f"{run.path}: an alarm stopped it, and no arm can start from it; mend the recipe, or the alarm, and "
                 "take that folder away"
             )
+
+
+def _check_whole(run: PlannedRun) -> None:
+    """Raise StudyError where a run that has finished lacks steps that it made: its means would be of others."""
+    wanted = sum(stage.trainer.steps for stage in run.recipe.stages)
+    if has_finished(run.path) and steps_of(run.path) < wanted:
+        raise StudyError(
+            f"{run.path / 'metrics.jsonl'}: has {steps_of(run.path)} of the {wanted} steps that the run made; put back "
+            "a copy, or take the run's folder away to make it anew"
+        )
 
 
 def make_runs(plan: Plan) -> None:
@@ -129,9 +149,19 @@ def conduct(
                 attempt.process.send_signal(signal.SIGUSR1)  # heard also while a run still loads
             for attempt in going:
                 attempt.process.wait()
+                if attempt.process.returncode not in UNFAILED and not is_over(attempt.run.path):
+                    failed.append(attempt.run)
     if going or waiting:
         raise Stopped(signal.Signals(asked[0]).name if asked else "the time that --minutes gives is over", failed)
     return failed
+
+
+def last_words(run: PlannedRun) -> str:
+    """Return what a run that failed said last; nothing where it said nothing."""
+    path = run.path / "logs" / LOG
+    said = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    found = [line.removeprefix(SPOKEN) for line in said if line.startswith(SPOKEN)]
+    return found[-1][:MOST_SAID] if found else ""
 
 
 def share_of_cores(runs: Sequence[PlannedRun], jobs: int) -> int:

@@ -103,7 +103,8 @@ def _about(found: Outcomes, plan: Plan) -> str:
     count = f"{steps[0]}" if len(steps) == 1 else f"{steps[0]} to {steps[-1]}"
     text = (
         f"{plan.study.recipe}, stage {plan.stage}, {count} steps; seeds "
-        f"{', '.join(map(str, plan.study.seeds))}. Brackets are 95 % t intervals over seeds."
+        f"{', '.join(map(str, plan.study.seeds))}. Accuracy, length and entropy are of the "
+        f"{_last(plan)}. Brackets are 95 % t intervals over seeds; there are none where all seeds agree."
     )
     if found.alarmed:
         text += f" Stopped by an alarm, and counted with the steps that they have: {', '.join(found.alarmed)}."

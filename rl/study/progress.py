@@ -54,9 +54,9 @@ class StudyProgress:
             self._pace_of(self._arms)
         if self._bar is not None:
             done = self._done[run.path]
-            self._tasks[run.path] = self._bar.add_task(run.path.name, total=_steps(run), completed=done, left="")
+            self._tasks[run.path] = self._bar.add_task(_named(run), total=_steps(run), completed=done, left="")
         else:
-            self._say(f"{run.path.name}: {'goes on' if self._done[run.path] else 'begins'}")
+            self._say(f"{_named(run)}: {'goes on' if self._done[run.path] else 'begins'}")
 
     def seen(self, going: Sequence[Attempt]) -> None:
         """Show how far the runs are."""
@@ -76,7 +76,7 @@ class StudyProgress:
             self._bar.remove_task(self._tasks.pop(run.path))
         took = clock(time.monotonic() - self._began[run.path])
         how = {0: "done", ALARMED: "stopped by an alarm"}.get(code, f"failed with {code}")
-        self._say(f"{run.path.name}: {how} after {took}  {self._left()}")
+        self._say(f"{_named(run)}: {how} after {took}  {self._left()}")
 
     def _pace_of(self, runs: Sequence[PlannedRun]) -> None:
         """Reckon from now on with the steps of these runs: a warm-up's are not as long as those of the arms."""
@@ -95,6 +95,10 @@ class StudyProgress:
 
     def _say(self, text: str) -> None:
         self.console.print(text.rstrip(), highlight=False, markup=False, soft_wrap=True)
+
+
+def _named(run: PlannedRun) -> str:
+    return run.path.name if run.arm is not None else f"{run.path.parent.name}/{run.path.name}"
 
 
 def _steps(run: PlannedRun) -> int:

@@ -1,12 +1,20 @@
 """What a study says: its recipe, arms, seeds and controls. Field docstrings are the documentation."""
 
+import re
 from typing import Annotated, Self
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import AfterValidator, Field, JsonValue, model_validator
 
 from rl.recipe.section import Positive, Section
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=60)]
+
+def _checked_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", value):
+        raise ValueError(f"{value!r} should be letters, digits and _ . - alone, and begin with a letter or a digit")
+    return value
+
+
+Name = Annotated[str, Field(max_length=60), AfterValidator(_checked_name)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 

@@ -7,6 +7,7 @@ from reference.command import overrides, rhythm
 from reference.pages import ROOT, write_files
 
 from rewards import Rubric, Sample
+from rewards.base import REMEDY
 from rl.telemetry.jsonl import read_rows
 
 SMALL = Path(__file__).resolve().parents[1] / "reference" / "tiny.yaml"
@@ -93,7 +94,7 @@ def test_one_that_raises_stops_the_run_or_is_counted(folder: Path) -> None:
     stopped = rhythm(*words, "--run-dir", "a", *overrides(mine), cwd=folder)
     assert (
         stopped.returncode == 1
-        and "reward 'mine' failed: OSError: no dictionary; the sample: question" in stopped.stderr
+        and f"reward 'mine' failed: OSError: no dictionary; {REMEDY}; the sample: question" in stopped.stderr
     )
     counted = rhythm(*words, "--run-dir", "b", *overrides(mine, "rewards.on_error=none"), cwd=folder)
     assert counted.returncode == 0, counted.stderr

@@ -62,6 +62,10 @@ def test_parquet_equals_jsonl(tmp_path: Path) -> None:
         ('{"question": "q", "answer": null}', r"t.jsonl:2: the task has no answer \(column 'answer'\): it is null"),
         ('{"question": " ", "answer": "1"}', r"t.jsonl:2: the task has an empty question"),
         ('{"question": ["q"], "answer": "1"}', r"t.jsonl:2: column 'question' should be text or a number, not a list"),
+        (
+            '{"question": "q", "answer": NaN}',
+            r"t.jsonl:2: the task's answer \(column 'answer'\) is nan, which no number",
+        ),
     ],
 )
 def test_bad_rows_are_named(tmp_path: Path, line: str, fault: str) -> None:
@@ -71,13 +75,19 @@ def test_bad_rows_are_named(tmp_path: Path, line: str, fault: str) -> None:
         from_jsonl(str(path), Columns())
 
 
+def test_a_mark_of_byte_order_is_no_fault(tmp_path: Path) -> None:
+    """As editors on Windows write it."""
+    (tmp_path / "t.jsonl").write_text('{"question": "q", "answer": "1"}\n', encoding="utf-8-sig")
+    assert [task.question for task in from_jsonl(str(tmp_path / "t.jsonl"), Columns())] == ["q"]
+
+
 def test_bad_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nowhere.jsonl: no such file; data.path is relative to"):
         from_jsonl(str(tmp_path / "nowhere.jsonl"), Columns())
     with pytest.raises(DataError, match=r"nowhere.parquet: no such file"):
         from_parquet(str(tmp_path / "nowhere.parquet"), Columns())
-    (tmp_path / "latin.jsonl").write_bytes(b'{"question": "\xe9"}\n')
-    with pytest.raises(DataError, match=r"latin.jsonl: is not UTF-8 text \(byte 14\)"):
+    (tmp_path / "latin.jsonl").write_bytes(b'{"question": "q"}\n{"question": "\xe9"}\n')
+    with pytest.raises(DataError, match=r"latin.jsonl:2: is not UTF-8 text; convert the file"):
         from_jsonl(str(tmp_path / "latin.jsonl"), Columns())
     (tmp_path / "empty.jsonl").write_text("", encoding="utf-8")
     with pytest.raises(DataError, match=r"empty.jsonl: holds no rows"):

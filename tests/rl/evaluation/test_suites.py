@@ -106,6 +106,11 @@ def test_every_suite_and_every_recipe_makes_one() -> None:
         ("deceptionbench_aries", ("data.path=x.json", "judge.kind=endpoint"), "judge.url: is missing"),
         ("deceptionbench_aries", ("data.path=x.json", JUDGE, "rewards.parts.format={}"), "rewards: have no effect"),
         ("gsm8k", ("data.kind=jsonl",), "data.path: is missing"),
+        (
+            "quickstart",
+            ("stages.grpo.trainer.steps=5",),
+            "steps=5: stages: has no effect on a suite; one of data, judge",
+        ),
         ("gsm8k", ("data=null", "data.limit=5"), "data: needs a `kind`"),
         ("gsm8k", ("data=null", "data={kind: jsonl}"), "data.path: is missing"),
     ],

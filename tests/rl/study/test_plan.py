@@ -117,7 +117,9 @@ def test_stages_of_an_arm_keep_what_it_does_not_say(tmp_path: Path) -> None:
         (("{credit: {kind: anchor, gain: 2.0}}", "{credit: {kind: uniform}}"), "plain and anchor are the same"),
         (("against: [plain]", "against: [plain]\nstage: sft"), "the arm plain does not train sft; it trains grpo"),
         (("against: [plain]", "against: [plain]\noutcomes: {credit/anchor/share: 1}"), "is not recorded by plain"),
-        (("name: pair", "name: ../pair"), "name"),
+        (("name: pair", "name: ../pair"), "name: '../pair' should be letters, digits and _ . - alone"),
+        (("seeds: [3, 4]", "seeds: []"), "seeds: should hold at least 1, and holds 0"),
+        (("  anchor:", "  plain: {}\n  anchor:"), 'not valid YAML: found duplicate key "plain"'),
         (("name: pair", "nmae: pair"), "nmae: unknown key; did you mean name?"),
         (("against: [plain]", "against: [plain]\nstage: ppo"), "has no stage ppo; stages: sft, grpo"),
         (

@@ -16,7 +16,7 @@ from rl.study.plan import PlannedRun
 
 
 def record(run: PlannedRun, steps: int) -> Attempt:
-    run.path.mkdir(exist_ok=True)
+    run.path.mkdir(parents=True, exist_ok=True)
     rows = (json.dumps({"stage": "one", "step": step + 1}) for step in range(steps))
     (run.path / "metrics.jsonl").write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
     return Attempt(run, subprocess.Popen([sys.executable, "-c", ""]))
@@ -29,7 +29,7 @@ def test_a_shared_step_says_nothing_of_an_arms(tmp_path: Path, monkeypatch: pyte
     """
     recipe = load("quickstart", ["stages.sft.trainer.steps=100", "stages.grpo.trainer.steps=10"])
     sft, grpo = (recipe.model_copy(update={"stages": [stage]}) for stage in recipe.stages)
-    shared = PlannedRun(tmp_path / "shared", sft, None, 0)
+    shared = PlannedRun(tmp_path / "shared" / "seed0", sft, None, 0)
     arms = [PlannedRun(tmp_path / arm, grpo, arm, 0, shared.path) for arm in ("one", "other")]
     now = 1000.0
     monkeypatch.setattr("time.monotonic", lambda: now)
@@ -53,9 +53,9 @@ def test_a_shared_step_says_nothing_of_an_arms(tmp_path: Path, monkeypatch: pyte
     for attempt in attempts:
         assert attempt.process.wait(60) == 0
     assert said.getvalue().splitlines() == [
-        "shared: begins",
+        "shared/seed0: begins",
         "60 of 120 steps  00:40 left of what is shared",
-        "shared: done after 01:40",
+        "shared/seed0: done after 01:40",
         "one: begins",
         "104 of 120 steps",
         "105 of 120 steps  09:00 left",
