@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rl.cli.app import Overrides, fail, patient_console
+from rl.cli.app import fail, patient_console
 from rl.cli.asking import Agains, Efforts, First, MaxTokens, Numbers, Seed, System, Temperature, check, items
 
 if TYPE_CHECKING:
@@ -25,7 +25,10 @@ def evaluate(
         str,
         typer.Option(metavar="NAME", help="A suite (`rhythm suites`), or a recipe whose data and rewards make one."),
     ],
-    overrides: Overrides = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the suite, such as data.path=rows.jsonl."),
+    ] = None,
     samples: Annotated[int, typer.Option(metavar="K", min=1, help="Answers to each task.")] = 1,
     limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Take only the first N tasks.")] = None,
     max_tokens: MaxTokens = 1024,

@@ -48,7 +48,7 @@ def study(
         from rl.study.plan import Changes, narrowed, plan, read_study, widened
 
         said, path = read_study(name)
-        chosen = [word.strip() for word in arms.split(",")] if arms is not None else None
+        chosen = [word.strip() for word in arms.split(",") if word.strip()] if arms is not None else None
         part = narrowed(said, chosen, read_seeds(seeds, "--seeds") if seeds is not None else None)
         folder, changes = run_dir or Path("studies") / said.name, Changes(overrides or [], overlays or [])
         found = plan(part, path, folder, changes)
