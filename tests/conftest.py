@@ -18,9 +18,8 @@ install_import_hook([*CHECKED, "rl.trainers.token_credit"], "beartype.beartype")
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
-@pytest.fixture(autouse=True, scope="module")
-def environment_stays() -> Iterator[None]:
-    """Take back what libraries write into the environment, so that no module of tests sees what another one did."""
+def kept_environment() -> Iterator[None]:
+    """Take back what libraries write into the environment, so that no test sees what another one did."""
     before = dict(os.environ)
     yield
     for name in os.environ.keys() | before.keys():
@@ -30,6 +29,10 @@ def environment_stays() -> Iterator[None]:
             os.environ[name] = before[name]
         else:
             del os.environ[name]
+
+
+of_modules = pytest.fixture(kept_environment, autouse=True, scope="module")
+of_tests = pytest.fixture(kept_environment, autouse=True)
 
 
 @pytest.fixture
