@@ -52,9 +52,6 @@ class Reward(Protocol):
     def __call__(self, sample: Sample) -> float | None: ...
 
 
-REMEDY = "mend it, or let rewards.on_error: none go on without"
-
-
 class RewardError(RuntimeError):
     """Say which reward failed on which sample; the cause is the reward's own error."""
 
@@ -63,10 +60,10 @@ class RewardError(RuntimeError):
         if len(sample.completion) > SHOWN_CHARACTERS:
             shown += f"... ({len(sample.completion)} characters)"
         super().__init__(
-            f"reward {name!r} failed: {reason}; {REMEDY}; the sample: question {sample.question[:SHOWN_CHARACTERS]!r}, "
+            f"reward {name!r} failed: {reason}; the sample: question {sample.question[:SHOWN_CHARACTERS]!r}, "
             f"gold answer {sample.answer[:SHOWN_CHARACTERS]!r}, completion {shown!r}"
         )
-        self.name, self.sample = name, sample
+        self.name, self.reason, self.sample = name, reason, sample
 
 
 def _number(value: Any) -> float:
@@ -82,10 +79,11 @@ def apply(name: str, reward: Reward, sample: Sample) -> float | None:
     try:
         value = reward(sample)
         number = None if value is None else _number(value)
+        odd = "" if number is None or abs(number) <= LARGEST else repr(value)[:SHOWN_CHARACTERS]
     except (Exception, SystemExit) as error:
         raise RewardError(name, said(error), sample) from error
-    if number is not None and not abs(number) <= LARGEST:
-        raise RewardError(name, f"gave {value!r}, which is no number to train on", sample)
+    if odd:
+        raise RewardError(name, f"gave {odd}, which is no number to train on", sample)
     return number
 
 

@@ -22,6 +22,8 @@ from rl.rollouts import Rollout
 from rl.scored import Scored, metrics_of
 from rl.tokens import opens_reasoning
 
+REMEDY = "mend it, or let rewards.on_error: none go on without"
+
 logger = logging.getLogger("rhythm")
 
 
@@ -178,7 +180,11 @@ class Scorer:
         if count:
             logger.info("%d errors of rewards in this batch, the first: %s", count, first)
         if count and self.stop_on_error:
-            raise own[0] if own else ScoringError(f"on another device: {first}")
+            if not own:
+                raise ScoringError(f"on another device: {first}")
+            if isinstance(failed := own[0], RewardError):
+                raise RewardError(failed.name, f"{failed.reason}; {REMEDY}", failed.sample) from failed.__cause__
+            raise failed
         if self.num_errors > self.max_errors:
             raise ScoringError(f"{self.num_errors} errors of rewards are too many, such as: {first}")
         return count

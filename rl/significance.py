@@ -39,7 +39,7 @@ def t_interval(values: Sequence[float]) -> Interval | None:
     if count < 2:
         return Interval(mean, None, None, count)
     deviation = _deviation(values, mean)
-    if deviation <= DUST:
+    if deviation == 0.0:
         return Interval(mean, None, None, count)
     half = float(stats.t.ppf(ENDS[1] / 100, count - 1)) * deviation / math.sqrt(count)
     return Interval(mean, mean - half, mean + half, count)

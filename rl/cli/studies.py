@@ -13,12 +13,12 @@ import typer
 from rl.cli.app import Overlays, Overrides, patient_console
 from rl.endings import FAILED, INTERRUPTED
 
-BREAK = re.compile(r" (?=\[|\(control|- |against)")  # in a cell: before an interval, and what an arm is laid against
-
 if TYPE_CHECKING:
     from rich.console import Console
 
     from rl.study.plan import Plan, PlannedRun
+
+BREAK = re.compile(r" (?=\[|\(control|- |against)")  # in a cell: before an interval, and what an arm is laid against
 
 
 def study(

@@ -1,13 +1,12 @@
 """Tasks that a function of the user's own makes."""
 
 import itertools
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from rewards.base import said
 from rewards.own import named
-from rl.data.sources import text_of
+from rl.data.sources import checked_fact, text_of
 from rl.data.task import DataError, Task
 
 KEYS = ("question", "answer", "completion", "system", "facts")
@@ -51,10 +50,6 @@ def _task(row: object, where: str, worked: bool) -> Task:
         raise DataError(f"{where}: the task has no question; a row has question and answer")
     if not isinstance(facts, Mapping):
         raise DataError(f"{where}: facts should be a mapping, not a {type(facts).__name__}")
-    try:
-        json.dumps(facts := dict(facts))
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{where}: facts should be what JSON can hold: {said(error)}") from None
     if worked and held.get("completion") is None:
         raise DataError(f"{where}: the task has no completion, which an sft stage learns from")
     texts = {key: text_of(held, key, key, where) for key in KEYS[:4] if held.get(key) is not None}
@@ -64,5 +59,5 @@ def _task(row: object, where: str, worked: bool) -> Task:
         texts.get("answer", ""),
         texts.get("completion"),
         texts.get("system"),
-        facts,
+        checked_fact(dict(facts), f"{where}: facts"),
     )

@@ -1,5 +1,6 @@
 """Where tasks come from: reasoning-gym, JSON Lines, Parquet, the hub. All refuse bad rows by file and line."""
 
+import codecs
 import dataclasses
 import itertools
 import json
@@ -80,23 +81,25 @@ def from_jsonl(path: str, columns: Columns) -> list[Task]:
 
 def jsonl_rows(path: str) -> Iterable[tuple[str, Mapping[str, Any]]]:
     """Yield the rows of a JSON Lines file, each with where it stands. Raises DataError."""
-    try:
-        lines = (
-            Path(path).read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
-        )  # splitlines would cut at U+2028
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; data.path is relative to {Path.cwd()}") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}:{_line_of(path, error.start)}: is not UTF-8 text; convert the file") from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise DataError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    lines = _text_in(path).removesuffix("\n").split("\n")  # splitlines would cut at U+2028
     for number, line in enumerate(lines if lines != [""] else [], 1):
         where = f"{path}:{number}"
         yield where, row_of(line, where)
 
 
-def _line_of(path: str, byte: int) -> int:
-    return Path(path).read_bytes()[:byte].count(b"\n") + 1
+def _text_in(path: str) -> str:
+    """Return the text of a file, without the mark of byte order that some editors put first. Raises DataError."""
+    data = b""
+    try:
+        data = Path(path).read_bytes().removeprefix(codecs.BOM_UTF8)
+        return data.decode()
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; data.path is relative to {Path.cwd()}") from None
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{path}:{line}: is not UTF-8 text; convert the file") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise DataError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
 def row_of(line: str, where: str) -> Mapping[str, Any]:
@@ -135,11 +138,10 @@ def parquet_rows(path: str) -> Iterable[tuple[str, Mapping[str, Any]]]:
 
 def json_rows(path: str) -> Iterable[tuple[str, Mapping[str, Any]]]:
     """Return the rows of a JSON file that holds a list of objects, each with where it stands. Raises DataError."""
+    text = _text_in(path)
     try:
-        rows = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; data.path is relative to {Path.cwd()}") from None
-    except (OSError, ValueError, RecursionError) as error:
+        rows = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read as JSON: {error}") from None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise DataError(f"{path}: should hold a list of JSON objects")
@@ -197,7 +199,16 @@ def _fact(row: Mapping[str, Any], column: str, fact: str, where: str) -> Any:
     if row.get(column) is None:
         there = ", ".join(row) or "none"
         raise DataError(f"{where}: the task has no fact {fact} (column {column!r}); columns there: {there}")
-    return row[column]
+    return checked_fact(row[column], f"{where}: column {column!r}")
+
+
+def checked_fact(value: Any, where: str) -> Any:
+    """Return what rewards will see beside the answer. Raises DataError where JSON, which records keep it as, cannot."""
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise DataError(f"{where}: should be what JSON can hold: {error}") from None
+    return value
 
 
 def text_of(row: Mapping[str, Any], column: str, role: str, where: str) -> str:

@@ -188,7 +188,7 @@ def _columns_kept(tree: Tree, layer: Tree) -> Tree:
     """Return the tree with the kind of rows that a layer asks for, where only where they lie is another."""
     data, asked = tree.get("data"), layer.get("data")
     kind = asked.get("kind") if isinstance(asked, dict) else None
-    if not isinstance(data, dict) or kind not in COLUMNS or data["kind"] not in COLUMNS or kind == data["kind"]:
+    if not isinstance(data, dict) or kind not in COLUMNS or data.get("kind") not in COLUMNS or kind == data["kind"]:
         return tree
     return {**tree, "data": {**{key: data[key] for key in Columns.model_fields if key in data}, "kind": kind}}
 

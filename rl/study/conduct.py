@@ -1,6 +1,7 @@
 """Make a study's runs: several at a time, each a process of its own, from where an earlier attempt left them."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from rl.telemetry.record import RunDirectory, check_taken_up, has_finished, is_o
 POLL_SECONDS = 0.5
 LOG = "study.log"
 UNFAILED = (0, ALARMED, INTERRUPTED, -signal.SIGUSR1)  # ends of a run that was asked to save and stop
-SPOKEN, MOST_SAID = "rhythm: ", 300  # how a line of ours begins, and how many characters of one are said again
+BEGUN, SPOKEN, MOST_SAID = "-- an attempt begins", "rhythm: ", 300  # lines of a log, and how much of one is said again
 
 
 @dataclass
@@ -42,7 +43,7 @@ class Attempt:
         return self.steps
 
 
-class Watch(Protocol):
+class Audience(Protocol):
     """Is told what happens while runs are made."""
 
     def begun(self, run: PlannedRun) -> None:
@@ -120,7 +121,7 @@ def conduct(
     jobs: int,
     threads: int,
     deadline: float | None,
-    watch: Watch,
+    audience: Audience,
 ) -> list[PlannedRun]:
     """Make runs in their order, `jobs` at a time, until the monotonic clock is at `deadline`; return those that failed.
 
@@ -135,15 +136,15 @@ def conduct(
             while (waiting or going) and not asked and (deadline is None or time.monotonic() < deadline):
                 while waiting and len(going) < jobs:
                     going.append(_start(waiting.pop(0), threads))
-                    watch.begun(going[-1].run)
+                    audience.begun(going[-1].run)
                 _wait(going)
-                watch.seen(going)
+                audience.seen(going)
                 for attempt in [one for one in going if one.process.poll() is not None]:
                     going.remove(attempt)
                     code = attempt.process.returncode
                     if not is_over(attempt.run.path):
                         failed.append(attempt.run)
-                    watch.ended(attempt.run, code)
+                    audience.ended(attempt.run, code)
         finally:
             for attempt in going:
                 attempt.process.send_signal(signal.SIGUSR1)  # heard also while a run still loads
@@ -157,17 +158,22 @@ def conduct(
 
 
 def last_words(run: PlannedRun) -> str:
-    """Return what a run that failed said last; nothing where it said nothing."""
+    """Return what the last attempt at a run that failed gave as its reason, or that it gave none."""
     path = run.path / "logs" / LOG
-    said = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    said = text.rpartition(f"{BEGUN}\n")[2].splitlines()
     found = [line.removeprefix(SPOKEN) for line in said if line.startswith(SPOKEN)]
-    return found[-1][:MOST_SAID] if found else ""
+    if not found:
+        return "it ended without a word"
+    stopped = re.match(r"stopped \((?:failed: )?(.*)\); ", found[-1])
+    return (stopped[1] if stopped else found[-1])[:MOST_SAID]
 
 
 def share_of_cores(runs: Sequence[PlannedRun], jobs: int) -> int:
     """Return how many threads a run has where `jobs` of a whole study's runs are made at a time.
 
-    The same in every leg, whichever runs are left or asked for: sums depend on it.
+    The same in every leg of one study, whichever runs are left or asked for, since sums depend on it; seeds beside the
+    study's own may change it.
     """
     return max(1, (os.cpu_count() or 1) // max(1, min(jobs, len(runs))))
 
@@ -182,6 +188,8 @@ def _start(run: PlannedRun, threads: int) -> Attempt:
     environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
     (run.path / "logs").mkdir(exist_ok=True)
     with (run.path / "logs" / LOG).open("ab") as log:
+        log.write(f"{BEGUN}\n".encode())
+        log.flush()
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "rl", "train", "--resume", "--run-dir", str(run.path)],
             stdin=subprocess.DEVNULL,

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from rl.comparison.arms import Arm, flat
 from rl.comparison.runs import Run, read_runs
@@ -11,6 +10,7 @@ from rl.intervals import Interval
 from rl.recipe import dump
 from rl.significance import Paired, holm, paired, seeds_needed, t_interval
 from rl.study.plan import Plan
+from rl.telemetry.jsonl import read_rows
 from rl.telemetry.record import ended, is_over
 
 ENTROPY, WEIGHT, SELECTED = "policy/entropy/mean", "credit/weight/mean", "credit/selected/share"
@@ -60,7 +60,8 @@ class Test:
 class Outcomes:
     """Hold what a study has come to so far: arms with their runs, their means, the tests, and what is missing.
 
-    `alarmed` are runs that an alarm stopped: they count with the steps that they have of the stage, be it none.
+    `alarmed` are runs that an alarm stopped, and that count with the steps that they have of the stage; `silent` those
+    that it stopped before they had one, and that are in no mean.
     """
 
     arms: Sequence[Arm]
@@ -68,13 +69,15 @@ class Outcomes:
     tests: Sequence[Test]
     missing: Sequence[str]
     alarmed: Sequence[str]
+    silent: Sequence[str]
 
 
 def outcomes_of(plan: Plan) -> Outcomes | None:
     """Return what the runs of a study that are over come to; None where none is. Raises ComparisonError."""
     over = [run for run in plan.runs if (run.path / "recipe.json").is_file() and is_over(run.path)]
-    silent = {run.path for run in over if ended(run.path) == "alarmed" and not _has_rows(run.path)}
-    done = {(run.arm, run.seed): read_runs([run.path])[0] for run in over if run.path not in silent}
+    stopped = [run for run in over if ended(run.path) == "alarmed"]
+    stages = {run.path: [row.get("stage") for row in read_rows(run.path / "metrics.jsonl")] for run in stopped}
+    done = {(run.arm, run.seed): read_runs([run.path])[0] for run in over if stages.get(run.path) != []}
     if not done:
         return None
     names = [name for name in plan.study.arms if any(arm == name for arm, _ in done)]
@@ -83,12 +86,9 @@ def outcomes_of(plan: Plan) -> Outcomes | None:
     arms = [Arm(name, list(by_arm[name].values()), flat(dump(recipes[name]))) for name in names]
     missing = [run.path.name for run in plan.runs if run not in over]
     means = [_outcome(name, by_arm[name], plan) for name in names]
-    alarmed = [run.path.name for run in over if ended(run.path) == "alarmed"]
-    return Outcomes(arms, means, _tests(by_arm, plan), missing, alarmed)
-
-
-def _has_rows(path: Path) -> bool:
-    return (path / "metrics.jsonl").is_file() and (path / "metrics.jsonl").stat().st_size > 0
+    silent = [run.path.name for run in stopped if plan.stage not in stages[run.path]]
+    alarmed = [run.path.name for run in stopped if run.path.name not in silent]
+    return Outcomes(arms, means, _tests(by_arm, plan), missing, alarmed, silent)
 
 
 def _outcome(name: str, runs: Mapping[int, Run], plan: Plan) -> ArmOutcome:

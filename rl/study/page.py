@@ -57,12 +57,12 @@ def diagnostics_table(found: Outcomes) -> tuple[list[str], Rows]:
 
     No rows where no arm weighed anything.
     """
-    rows = []
+    rows, weighed = [], False
     for one, arm in zip(found.means, found.arms, strict=True):
-        kept = [row for run in arm.runs for row in read_run(run.path).samples]
-        most = ", ".join(f"{_shown(token.token)} {token.weight:.2f}" for token in most_weighed(kept))
-        rows.append([one.arm, told(one.weight), told(one.selected), most or "-"])
-    weighed = any(cell != "-" for row in rows for cell in row[1:])
+        most = most_weighed([row for run in arm.runs for row in read_run(run.path).samples])
+        named = ", ".join(f"{_shown(token.token)} {token.weight:.2f}" for token in most)
+        rows.append([one.arm, told(one.weight), told(one.selected), named or "-"])
+        weighed = weighed or bool(one.weight or one.selected or most)
     return ["arm", "mean weight", "share picked out", "tokens with the highest mean weight"], rows if weighed else []
 
 
@@ -108,6 +108,8 @@ def _about(found: Outcomes, plan: Plan) -> str:
     )
     if found.alarmed:
         text += f" Stopped by an alarm, and counted with the steps that they have: {', '.join(found.alarmed)}."
+    if found.silent:
+        text += f" Stopped by an alarm before stage {plan.stage}, and in no mean: {', '.join(found.silent)}."
     if len(found.missing) > MOST_NAMED:
         return f"{text} Not finished yet: {len(found.missing)} of {len(plan.runs)} runs."
     return f"{text} Not finished yet: {', '.join(found.missing)}." if found.missing else text

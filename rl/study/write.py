@@ -21,6 +21,7 @@ def write_outcomes(plan: Plan) -> Outcomes | None:
         "tests": [asdict(one) for one in found.tests],
         "missing": list(found.missing),
         "alarmed": list(found.alarmed),
+        "silent": list(found.silent),
     }
     files = {
         "study.json": json.dumps(said, indent=2, allow_nan=False) + "\n",

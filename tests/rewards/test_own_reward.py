@@ -7,7 +7,7 @@ from reference.command import overrides, rhythm
 from reference.pages import ROOT, write_files
 
 from rewards import Rubric, Sample
-from rewards.base import REMEDY
+from rl.scoring import REMEDY
 from rl.telemetry.jsonl import read_rows
 
 SMALL = Path(__file__).resolve().parents[1] / "reference" / "tiny.yaml"

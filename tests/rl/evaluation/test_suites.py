@@ -113,6 +113,7 @@ def test_every_suite_and_every_recipe_makes_one() -> None:
         ),
         ("gsm8k", ("data=null", "data.limit=5"), "data: needs a `kind`"),
         ("gsm8k", ("data=null", "data={kind: jsonl}"), "data.path: is missing"),
+        ("gsm8k", ("data=null", "data={limit: 4}", "data={kind: jsonl}"), "data.path: is missing"),
     ],
 )
 def test_what_is_no_suite_is_said(name: str, changes: tuple[str, ...], fault: str) -> None:

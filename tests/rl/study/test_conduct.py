@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from rl.study.conduct import (
+    BEGUN,
     Attempt,
     Stopped,
     check_made,
@@ -151,11 +152,18 @@ def test_a_run_that_fails_as_time_runs_out_is_among_the_failed(
 
 def test_what_a_run_said_last_is_told(pair: Plan) -> None:
     make_runs(pair)
-    assert last_words(pair.runs[0]) == ""
+    assert last_words(pair.runs[0]) == "it ended without a word"
     log = pair.runs[0].path / "logs" / "study.log"
     log.parent.mkdir(exist_ok=True)
-    log.write_text("rhythm: early\ngrpo 1/2\nrhythm: no weights\n  rhythm train --resume\n", encoding="utf-8")
-    assert last_words(pair.runs[0]) == "no weights"
+    leg = f"{BEGUN}\ngrpo 1/2\nrhythm: stopped (SIGUSR1 in step 1); no checkpoint yet; go on with\n  rhythm train\n"
+    failed = f"{BEGUN}\nrhythm: stopped (failed: reward 'm' (x); gave nan); no checkpoint yet; go on with\n"
+    for text, words in (
+        (f"{leg}{BEGUN}\nrhythm: no weights\n", "no weights"),
+        (leg + failed, "reward 'm' (x); gave nan"),
+        (f"{failed}{BEGUN}\nTraceback\n", "it ended without a word"),
+    ):
+        log.write_text(text, encoding="utf-8")
+        assert last_words(pair.runs[0]) == words
 
 
 def test_threads_do_not_depend_on_what_is_left(pair: Plan, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -165,15 +165,17 @@ def test_runs_that_an_alarm_stopped_count_and_are_named(found: Plan) -> None:
 
 def test_a_run_that_an_alarm_stopped_before_the_stage_is_named_and_has_no_values(found: Plan) -> None:
     """One was stopped in an earlier stage, one before its first step; a torn sample costs no table."""
-    for seed, rows in ((0, [{"stage": "sft", "step": 1}]), (1, [])):
+    for seed, rows in ((0, '{"stage": "sft", "step": 1}\n'), (1, '{"stage": "gr')):
         run = found.folder / "runs" / f"worse-seed{seed}"
         said = json.loads((run / "environment.json").read_text(encoding="utf-8"))
         (run / "environment.json").write_text(json.dumps({**said, "ended": {"how": "alarmed"}}), encoding="utf-8")
-        (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        (run / "metrics.jsonl").write_text(rows, encoding="utf-8")
     with (found.folder / "runs" / "plain-seed0" / "samples.jsonl").open("a", encoding="utf-8") as file:
         file.write("{torn\n{}\n")
     outcomes = write_outcomes(found)
-    assert outcomes is not None and outcomes.alarmed == ["worse-seed0", "worse-seed1"]
+    assert outcomes is not None and outcomes.alarmed == [] and outcomes.silent == ["worse-seed0", "worse-seed1"]
+    text = (found.folder / "study.md").read_text(encoding="utf-8")
+    assert "before stage grpo, and in no mean: worse-seed0, worse-seed1." in text and "counted with" not in text
     assert outcomes.missing == ["worse-seed2"] and outcomes.means[2].outcomes[REWARD].final is None
     assert {one.arm for one in outcomes.tests} == {"better"}
 

@@ -131,12 +131,12 @@ def test_stages_of_an_arm_keep_what_it_does_not_say(tmp_path: Path) -> None:
             "no arm records effort/length@",
         ),
         (("against: [plain]", "against: [plain]\noutcomes: {reward/total/mean: 0}"), "greater than 0"),
-        (("arms:", "arms: [1]\nx:"), "arms"),
+        (("arms:", "arms: [1]\nx:"), "arms: should be"),
         (
             ("{credit: {kind: uniform}}", "{data: {path: 2024-01-01}}"),
             "arms.plain.data.path: is a date; write it in quotes to say it as text",
         ),
-        (("{credit: {kind: uniform}}", "&one {credit: *one}"), "arms.plain.credit"),
+        (("{credit: {kind: uniform}}", "&one {credit: *one}"), "holds itself; write out"),
     ],
 )
 def test_faults_say_what_would_do(tmp_path: Path, change: tuple[str, str], words: str) -> None:
