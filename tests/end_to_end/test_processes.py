@@ -61,19 +61,27 @@ def launched(launcher: tuple[str, ...], path: Path, *changes: str) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The recipe as two processes that rhythm started."""
+    return launched((), tmp_path_factory.mktemp("both") / "run", "cluster.processes=2")
+
+
+def test_two_processes_are_one(alone: Path, both: Path) -> None:
+    assert_as_one(both, alone, 1e-4)
+
+
 @pytest.mark.parametrize(
-    ("launcher", "changes", "tolerance"),
-    [
-        ((), ("cluster.processes=2",), 1e-4),
-        (TORCHRUN, ("cluster.zero=2",), 1e-3),
-        (ACCELERATE, ("cluster.zero=3",), 1e-3),
-    ],
-    ids=["ddp", "torchrun-zero2", "accelerate-zero3"],
+    ("launcher", "change"),
+    [(TORCHRUN, "cluster.zero=2"), (ACCELERATE, "cluster.zero=3")],
+    ids=["torchrun-zero2", "accelerate-zero3"],
 )
-def test_two_processes_are_one(
-    alone: Path, tmp_path: Path, launcher: tuple[str, ...], changes: tuple[str, ...], tolerance: float
-) -> None:
-    path = launched(launcher, tmp_path / "run", *changes)
+def test_two_processes_under_zero_are_one(alone: Path, tmp_path: Path, launcher: tuple[str, ...], change: str) -> None:
+    assert_as_one(launched(launcher, tmp_path / "run", change), alone, 1e-3)
+
+
+def assert_as_one(path: Path, alone: Path, tolerance: float) -> None:
+    """Hold a run of two processes to be that of one."""
     assert json.loads((path / "environment.json").read_text(encoding="utf-8"))["processes"] == 2
     ours, theirs = (read_rows(folder / "metrics.jsonl") for folder in (path, alone))
     assert len(ours) == len(theirs) == 20 + STEPS
@@ -93,9 +101,8 @@ def test_two_processes_are_one(
         assert (left[name] - right[name]).abs().max() <= max(20 * tolerance * far, 1e-6), name
 
 
-def test_two_processes_stop_together_and_go_on(alone: Path, tmp_path: Path) -> None:
+def test_two_processes_stop_together_and_go_on(both: Path, tmp_path: Path) -> None:
     """Ctrl-C in a second epoch and in the next stage; at the end they are the run that never stopped."""
-    whole = launched((), tmp_path / "whole", "cluster.processes=2")
     path = tmp_path / "run"
     process = start("train", "quickstart-ppo", "--run-dir", path, *overrides(*RECIPE, "cluster.processes=2"))
     for rows in (14, 21):
@@ -107,7 +114,7 @@ def test_two_processes_stop_together_and_go_on(alone: Path, tmp_path: Path) -> N
             process = start("train", "--resume", "--run-dir", path)
     done = rhythm("train", "--resume", "--run-dir", path)
     assert done.returncode == 0, done.stderr
-    ours, theirs = (load_file(run / "checkpoints/ppo/final/model.safetensors") for run in (path, whole))
+    ours, theirs = (load_file(run / "checkpoints/ppo/final/model.safetensors") for run in (path, both))
     assert all(ours[name].equal(theirs[name]) for name in theirs)
 
 

@@ -160,14 +160,16 @@ def test_a_dead_process_frees_both_nodes(cluster: Slurm, tmp_path: Path) -> None
 
 
 def test_a_run_that_outlives_its_time_limit_is_requeued_and_ends(cluster: Slurm, tmp_path: Path) -> None:
-    """Slurm may send its signal up to a minute before it is due."""
-    path = tmp_path / "run"
-    changes = ("stages.grpo.trainer.steps=150", "cluster.slurm.time=1", "cluster.slurm.signal_seconds=10")
+    """Slurm may send its signal up to a minute before it is due; 60 steps take 96 s until its second attempt begins."""
+    path, quick = tmp_path / "run", tmp_path / "quick"
+    slow = f"rewards.parts.slow={{reward: 'reference.dying:Slow', weight: 0.0, options: {{until: '{quick}'}}}}"
+    changes = (slow, "stages.grpo.trainer.steps=60", "cluster.slurm.time=1", "cluster.slurm.signal_seconds=10")
     job = launch(cluster, path, *RECIPE, *changes)
     deadline = time.monotonic() + 240
     while not (path / "logs" / "attempt-2.log").is_file():
         assert time.monotonic() < deadline, log_of(path)
         time.sleep(0.1)
+    quick.touch()
     assert "stopped (SIGUSR1 " in log_of(path)
     assert cluster.wait(job, "COMPLETED", "FAILED", "TIMEOUT") == "COMPLETED", log_of(path, 2)
-    assert read_rows(path / "metrics.jsonl")[-1]["step"] == 150
+    assert read_rows(path / "metrics.jsonl")[-1]["step"] == 60

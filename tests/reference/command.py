@@ -16,6 +16,7 @@ from rl.telemetry.jsonl import read_rows
 
 SECONDS = 1800
 RHYTHM = Path(sys.executable).with_name("rhythm")
+LATE = {"PYTHONPATH", "RHYTHM_JUDGE_KEY"}  # what is read once a command runs, and not as it imports
 
 # A run of seconds: every part of the quickstart, a few steps of each.
 SHORT = (
@@ -57,9 +58,9 @@ class Warm:
         """Say whether a command would find the settings that the process was started with."""
         return self._environment == _settings() and self._process.poll() is None
 
-    def run(self, words: list[str], cwd: Path | None) -> subprocess.CompletedProcess[str]:
-        """Run a command and wait."""
-        request = {"words": words, "cwd": str(cwd or Path.cwd()), "environment": dict(os.environ)}
+    def run(self, words: list[str], cwd: Path | None, more: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        """Run a command, with more in its environment, and wait."""
+        request = {"words": words, "cwd": str(cwd or Path.cwd()), "environment": {**os.environ, **more}}
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, socket.socket(socket.AF_UNIX) as wire:
             wire.settimeout(SECONDS)
             wire.connect(self._place)
@@ -85,8 +86,8 @@ def _warm() -> Warm:
 
 def rhythm(*words: str | Path, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run `rhythm` with words and wait."""
-    if not environment and _warm().fits():
-        return _warm().run([*map(str, words)], cwd)
+    if environment.keys() <= LATE and _warm().fits():
+        return _warm().run([*map(str, words)], cwd, environment)
     return subprocess.run(
         [RHYTHM, *map(str, words)],
         cwd=cwd,

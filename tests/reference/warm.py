@@ -61,6 +61,7 @@ def run(request: dict, files: list[int]) -> None:
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["environment"])
+    sys.path[1:1] = [place for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
     sys.argv = ["rhythm", *request["words"]]
     for seed in (random.seed, numpy.random.seed, torch.manual_seed):  # what starts anew starts anywhere
         seed(int.from_bytes(os.urandom(4)))
