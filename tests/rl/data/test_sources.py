@@ -1,5 +1,6 @@
 """Tasks from every source, and what bad rows are told."""
 
+import datetime
 import json
 from pathlib import Path
 
@@ -79,6 +80,13 @@ def test_a_mark_of_byte_order_is_no_fault(tmp_path: Path) -> None:
     """As editors on Windows write it."""
     (tmp_path / "t.jsonl").write_text('{"question": "q", "answer": "1"}\n', encoding="utf-8-sig")
     assert [task.question for task in from_jsonl(str(tmp_path / "t.jsonl"), Columns())] == ["q"]
+
+
+def test_a_fact_is_what_records_can_keep(tmp_path: Path) -> None:
+    row = {"question": "q", "answer": "1", "day": datetime.date(2026, 1, 1)}
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=r"column 'day': should be what JSON can hold: .*date is not JSON serializable"):
+        from_parquet(str(tmp_path / "t.parquet"), Columns(facts={"day": "day"}))
 
 
 def test_bad_files_are_named(tmp_path: Path) -> None:

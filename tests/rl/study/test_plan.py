@@ -119,7 +119,6 @@ def test_stages_of_an_arm_keep_what_it_does_not_say(tmp_path: Path) -> None:
         (("against: [plain]", "against: [plain]\noutcomes: {credit/anchor/share: 1}"), "is not recorded by plain"),
         (("name: pair", "name: ../pair"), "name: '../pair' should be letters, digits and _ . - alone"),
         (("seeds: [3, 4]", "seeds: []"), "seeds: should hold at least 1, and holds 0"),
-        (("  anchor:", "  plain: {}\n  anchor:"), 'not valid YAML: found duplicate key "plain"'),
         (("name: pair", "nmae: pair"), "nmae: unknown key; did you mean name?"),
         (("against: [plain]", "against: [plain]\nstage: ppo"), "has no stage ppo; stages: sft, grpo"),
         (
@@ -143,6 +142,12 @@ def test_faults_say_what_would_do(tmp_path: Path, change: tuple[str, str], words
     with pytest.raises((RecipeError, StudyError)) as raised:
         planned(tmp_path, STUDY.replace(*change))
     assert words in str(raised.value) and "pair.yaml" in str(raised.value)
+
+
+def test_an_arm_that_is_there_twice_is_named_by_its_line(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError) as raised:
+        planned(tmp_path, STUDY.replace("  anchor:", "  plain: {}\n  anchor:"))
+    assert str(raised.value).endswith('pair.yaml:8: not valid YAML: found duplicate key "plain"')
 
 
 def test_what_would_differ_without_a_word_is_refused(tmp_path: Path) -> None:
