@@ -58,6 +58,11 @@ def read_run(run_dir: Path) -> RunData:
     )
 
 
+def read_samples(run_dir: Path) -> list[Row]:
+    """Read the rollouts that a run kept; lines that are none are left out."""
+    return _read_lines(run_dir / "samples.jsonl", {})
+
+
 def by_stage(rows: list[Row]) -> dict[str, list[Row]]:
     """Group rows by stage, in order of first appearance."""
     stages: dict[str, list[Row]] = {}

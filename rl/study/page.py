@@ -8,7 +8,7 @@ from rl.comparison.summary import REWARD
 from rl.intervals import Interval, told
 from rl.report.curves import Figure, card, layout
 from rl.report.markdown import markdown_table
-from rl.report.rundata import read_run
+from rl.report.rundata import read_samples
 from rl.report.sheet import Section
 from rl.study.outcomes import Outcomes, Test
 from rl.study.plan import Plan
@@ -59,7 +59,7 @@ def diagnostics_table(found: Outcomes) -> tuple[list[str], Rows]:
     """
     rows, weighed = [], False
     for one, arm in zip(found.means, found.arms, strict=True):
-        most = most_weighed([row for run in arm.runs for row in read_run(run.path).samples])
+        most = most_weighed([row for run in arm.runs for row in read_samples(run.path)])
         named = ", ".join(f"{_shown(token.token)} {token.weight:.2f}" for token in most)
         rows.append([one.arm, told(one.weight), told(one.selected), named or "-"])
         weighed = weighed or bool(one.weight or one.selected or most)
