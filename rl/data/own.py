@@ -50,6 +50,7 @@ def _task(row: object, where: str, worked: bool) -> Task:
         raise DataError(f"{where}: the task has no question; a row has question and answer")
     if not isinstance(facts, Mapping):
         raise DataError(f"{where}: facts should be a mapping, not a {type(facts).__name__}")
+    kept = checked_fact(dict(facts), f"{where}: facts")
     if worked and held.get("completion") is None:
         raise DataError(f"{where}: the task has no completion, which an sft stage learns from")
     texts = {key: text_of(held, key, key, where) for key in KEYS[:4] if held.get(key) is not None}
@@ -59,5 +60,5 @@ def _task(row: object, where: str, worked: bool) -> Task:
         texts.get("answer", ""),
         texts.get("completion"),
         texts.get("system"),
-        checked_fact(dict(facts), f"{where}: facts"),
+        kept,
     )
