@@ -110,7 +110,7 @@ def test_faults_are_said_when_the_recipe_is_checked(folder: Path, change: str, f
         (["data.tasks='odd:lost'"], "data.tasks: odd:lost failed: KeyError: 'colour'"),
         (
             ["data.tasks='odd:set_of'"],
-            "odd:set_of[0]: facts should be what JSON can hold: Object of type set",
+            "odd:set_of[0]: facts: should be what JSON can hold: Object of type set",
         ),
         (["data.tasks='odd:text'"], "odd:text[0]: should be a mapping with question and answer, or a Task, not a str"),
     ],
