@@ -44,19 +44,7 @@ def from_reasoning_gym(
 
     Raises DataError for an unknown data set or option, and for a task that cannot be told so.
     """
-    import reasoning_gym
-    from reasoning_gym.factory import DATASETS
-
-    if name not in DATASETS:
-        hint = suggestion(name, DATASETS).split("; one of")[0]
-        raise DataError(f"data.task: reasoning-gym has no data set {name!r}{hint}")
-    try:
-        rows = reasoning_gym.create_dataset(name, size=size, seed=seed, **options)
-    except (TypeError, AssertionError, ValueError) as error:
-        known = ", ".join(field.name for field in dataclasses.fields(DATASETS[name][1]))
-        raise DataError(
-            f"data.options: reasoning-gym's {name} refuses {dict(options)}: {error}; options: {known}"
-        ) from None
+    rows = _generated(name, size, seed, options)
     rng = random.Random(seed)
     writer = TRACES[telling][name] if telling else None
     tasks = []
@@ -72,6 +60,23 @@ def from_reasoning_gym(
         facts = {fact: metadata[fact] for fact in sorted(FACTS.get(name, ()))}
         tasks.append(Task(f"{name}[{index}]", question, str(answer), trace, facts=facts))
     return tasks
+
+
+def _generated(name: str, size: int, seed: int, options: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+    """Return the rows of one of reasoning-gym's data sets. Raises DataError."""
+    import reasoning_gym
+    from reasoning_gym.factory import DATASETS
+
+    if name not in DATASETS:
+        hint = suggestion(name, DATASETS).split("; one of")[0]
+        raise DataError(f"data.task: reasoning-gym has no data set {name!r}{hint}")
+    try:
+        return reasoning_gym.create_dataset(name, size=size, seed=seed, **options)
+    except (TypeError, AssertionError, ValueError) as error:
+        known = ", ".join(field.name for field in dataclasses.fields(DATASETS[name][1]))
+        raise DataError(
+            f"data.options: reasoning-gym's {name} refuses {dict(options)}: {error}; options: {known}"
+        ) from None
 
 
 def from_jsonl(path: str, columns: Columns) -> list[Task]:
