@@ -15,10 +15,11 @@ from rl.study.plan import Plan
 from rl.study.weighed import most_weighed
 
 Rows = list[list[str]]
+Table = tuple[list[str], Rows]
 MOST_NAMED = 8  # of the runs that have not finished
 
 
-def table_of(found: Outcomes, plan: Plan) -> tuple[list[str], Rows]:
+def table_of(found: Outcomes, plan: Plan) -> Table:
     """Return the heads and rows of the table of arms."""
     own = [f"{_named(metric)}, {which}" for metric in plan.study.outcomes for which in (_last(plan), _ALL)]
     rows = []
@@ -34,7 +35,7 @@ def table_of(found: Outcomes, plan: Plan) -> tuple[list[str], Rows]:
     return ["arm", "seeds", *own, "accuracy", "length", "entropy"], rows
 
 
-def tests_table(tests: Sequence[Test], plan: Plan) -> tuple[list[str], Rows]:
+def tests_table(tests: Sequence[Test], plan: Plan) -> Table:
     """Return the heads and rows of the table of paired tests."""
     heads = ["arm against control", "mean of", "pairs", "difference", "p", "p, corrected", "seeds needed"]
     rows = [
@@ -52,7 +53,7 @@ def tests_table(tests: Sequence[Test], plan: Plan) -> tuple[list[str], Rows]:
     return heads, rows
 
 
-def diagnostics_table(found: Outcomes) -> tuple[list[str], Rows]:
+def diagnostics_table(found: Outcomes) -> Table:
     """Return the heads and rows of the table of what credit did: mean weight, share picked out, tokens weighed most.
 
     No rows where no arm weighed anything.
@@ -66,25 +67,23 @@ def diagnostics_table(found: Outcomes) -> tuple[list[str], Rows]:
     return ["arm", "mean weight", "share picked out", "tokens with the highest mean weight"], rows if weighed else []
 
 
-def markdown(found: Outcomes, plan: Plan) -> str:
-    """Return the whole as Markdown."""
+def markdown(found: Outcomes, plan: Plan, credit: Table) -> str:
+    """Return the whole as Markdown; `credit` is the table of what credit did."""
     parts = [f"# Study {plan.study.name}", _about(found, plan), markdown_table(*table_of(found, plan))]
     if found.tests:
         parts += ["## Differences, paired by seed", _TESTS, markdown_table(*tests_table(found.tests, plan))]
-    heads, rows = diagnostics_table(found)
-    parts += ["## What credit did", markdown_table(heads, rows)] if rows else []
+    parts += ["## What credit did", markdown_table(*credit)] if credit[1] else []
     parts += ["## What the arms differ in", markdown_table(*_settings(found))]
     return "\n\n".join(parts) + "\n"
 
 
-def render(found: Outcomes, plan: Plan) -> str:
-    """Return the page as text."""
+def render(found: Outcomes, plan: Plan, credit: Table) -> str:
+    """Return the page as text; `credit` is the table of what credit did."""
     cards = [one for metric in plan.study.outcomes if (one := _forest(metric, found.tests))]
     first = [Section("arms", "Arms", _about(found, plan), *table_of(found, plan))]
     if found.tests:
         first.append(Section("tests", "Differences, paired by seed", _TESTS, *tests_table(found.tests, plan), cards))
-    heads, rows = diagnostics_table(found)
-    first += [Section("credit", "What credit did", _CREDIT, heads, rows)] if rows else []
+    first += [Section("credit", "What credit did", _CREDIT, *credit)] if credit[1] else []
     return comparison.render([plan.stage], found.arms, f"Study {plan.study.name}", first)
 
 
@@ -115,7 +114,7 @@ def _about(found: Outcomes, plan: Plan) -> str:
     return f"{text} Not finished yet: {', '.join(found.missing)}." if found.missing else text
 
 
-def _settings(found: Outcomes) -> tuple[list[str], Rows]:
+def _settings(found: Outcomes) -> Table:
     return ["setting", *(arm.name for arm in found.arms)], comparison.settings_rows(found.arms)
 
 

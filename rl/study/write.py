@@ -23,10 +23,11 @@ def write_outcomes(plan: Plan) -> Outcomes | None:
         "alarmed": list(found.alarmed),
         "silent": list(found.silent),
     }
+    credit = page.diagnostics_table(found)
     files = {
         "study.json": json.dumps(said, indent=2, allow_nan=False) + "\n",
-        "study.md": page.markdown(found, plan),
-        "study.html": page.render(found, plan),
+        "study.md": page.markdown(found, plan, credit),
+        "study.html": page.render(found, plan, credit),
     }
     try:
         for name, text in files.items():
