@@ -79,10 +79,10 @@ def apply(name: str, reward: Reward, sample: Sample) -> float | None:
     try:
         value = reward(sample)
         number = None if value is None else _number(value)
-        odd = "" if number is None or abs(number) <= LARGEST else repr(value)[:SHOWN_CHARACTERS]
+        odd = None if number is None or abs(number) <= LARGEST else repr(value)[:SHOWN_CHARACTERS]
     except (Exception, SystemExit) as error:
         raise RewardError(name, said(error), sample) from error
-    if odd:
+    if odd is not None:
         raise RewardError(name, f"gave {odd}, which is no number to train on", sample)
     return number
 

@@ -218,9 +218,17 @@ def test_settings_that_make_no_sense(make: Any, reason: str) -> None:
         make()
 
 
-@pytest.mark.parametrize(
-    "bad", [float("nan"), float("inf"), "1", object(), [1], 1e308, 10**400, pytest.param(10**5000, id="endless")]
-)
+class Unspoken(float):
+    """A number that reads as nothing at all."""
+
+    def __repr__(self) -> str:
+        return ""
+
+
+BAD = [float("nan"), float("inf"), "1", object(), [1], 1e308, 10**400, pytest.param(10**5000, id="endless")]
+
+
+@pytest.mark.parametrize("bad", [*BAD, pytest.param(Unspoken("nan"), id="unspoken")])
 def test_what_is_no_finite_number_is_an_error_that_names_reward_and_sample(bad: object) -> None:
     gave = r"(gave .*, which is no number to train on|ValueError: Exceeds .*)"
     said = rf"reward 'c' failed: {gave}; .* completion '<think>a</think>"
