@@ -10,6 +10,7 @@ from pathlib import Path
 from rl.attention import Head, HeadError, check_heads, heads_in, scaled
 from rl.circuits.snapshots import CircuitError
 from rl.circuits.study import names_of
+from rl.evaluation.answers import read_answers
 from rl.evaluation.decoding import Decoding
 from rl.evaluation.differences import difference
 from rl.evaluation.evaluate import GENERATIONS, evaluate
@@ -19,7 +20,7 @@ from rl.intervals import Interval
 from rl.policy import Policy, digest_of
 from rl.recipe.sections import Recipe
 from rl.recipe.suites import SuiteRecipe
-from rl.telemetry.jsonl import read_rows, write_atomically
+from rl.telemetry.jsonl import write_atomically
 
 UNCHANGED, RESULT = "unchanged", "intervention.json"
 Heads = frozenset[Head]
@@ -127,11 +128,11 @@ def _named(begin: Callable[[str, int, int], None], arm: str) -> Callable[[str, i
 def _arm(name: str, heads: Heads, results: Results, folder: Path, seed: int) -> Arm:
     if name == UNCHANGED:
         return Arm(name, [], results)
-    ours, theirs = read_rows(folder / name / GENERATIONS), read_rows(folder / UNCHANGED / GENERATIONS)
+    ours, theirs = (list(read_answers(folder / arm / GENERATIONS).values()) for arm in (name, UNCHANGED))
     return Arm(
         name,
         names_of(heads),
         results,
-        difference(ours, theirs, lambda row: row["correct"], seed),
-        difference(ours, theirs, lambda row: row["num_tokens"], seed),
+        difference(ours, theirs, lambda answer: answer.correct, seed),
+        difference(ours, theirs, lambda answer: answer.num_tokens, seed),
     )

@@ -32,9 +32,9 @@ def judge_answers(
     heard: Callable[[int], None],
 ) -> Judged:
     """Have an arm's answers judged, from where an earlier attempt left off. Raises EvaluationError."""
-    rows = all_answers(folder)
+    answers = all_answers(folder)
     pku = isinstance(data, DeceptionBenchPku)
-    cases = (pku_cases if pku else aries_cases)(suite.tasks, rows)
+    cases = (pku_cases if pku else aries_cases)(suite.tasks, answers)
     queries: list[Query] = [query for case in cases for query in case.queries]
     try:
         with locked(folder):

@@ -1,29 +1,28 @@
 """What one arm does better or worse than another on the same tasks: differences paired by task."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from rl.evaluation.results import passes_by_task, powers
+from rl.evaluation.answers import Answer
+from rl.evaluation.results import parts_of, passes_by_task, powers
 from rl.intervals import Interval, difference_of, unless_alike
 
-Row = Mapping[str, Any]
-Read = Callable[[Row], float | None]
+Read = Callable[[Answer], float | None]
 
 
-def differences(ours: Sequence[Row], theirs: Sequence[Row], seed: int) -> dict[str, Interval | None]:
+def differences(ours: Sequence[Answer], theirs: Sequence[Answer], seed: int) -> dict[str, Interval | None]:
     """Return the means of ours less those of theirs, each with a 95 % interval over draws of the tasks of both.
 
     accuracy, tokens, reasoning tokens, what was cut, pass@k, and every part of the reward, each over the tasks that
     both have it of.
     """
     read: dict[str, Read] = {
-        "accuracy": lambda row: row["correct"],
-        "tokens": lambda row: row["num_tokens"],
-        "reasoning_tokens": lambda row: row["num_reasoning_tokens"],
-        "cut": lambda row: row["cut"],
+        "accuracy": lambda answer: answer.correct,
+        "tokens": lambda answer: answer.num_tokens,
+        "reasoning_tokens": lambda answer: answer.num_reasoning_tokens,
+        "cut": lambda answer: answer.cut,
     }
-    parts = ours[0]["parts"] if ours else ()
-    read |= {f"parts.{name}": lambda row, name=name: row["parts"].get(name) for name in parts}
+    read |= {f"parts.{name}": lambda answer, name=name: answer.parts.get(name) for name in parts_of(ours)}
     found = {name: difference(ours, theirs, one, seed) for name, one in read.items()}
     for k in powers(ours):
         left, right = passes_by_task(ours, k), passes_by_task(theirs, k)
@@ -33,10 +32,11 @@ def differences(ours: Sequence[Row], theirs: Sequence[Row], seed: int) -> dict[s
     return found
 
 
-def difference(ours: Sequence[Row], theirs: Sequence[Row], read: Read, seed: int) -> Interval | None:
+def difference(ours: Sequence[Answer], theirs: Sequence[Answer], read: Read, seed: int) -> Interval | None:
     """Return the mean of what `read` finds in ours less that in theirs; None where either has nothing."""
     left, right = (
-        [(float(value), row["task"]) for row in rows if (value := read(row)) is not None] for rows in (ours, theirs)
+        [(float(value), answer.task) for answer in answers if (value := read(answer)) is not None]
+        for answers in (ours, theirs)
     )
     common = {task for _, task in left} & {task for _, task in right}
     values = [[value for value, task in side if task in common] for side in (left, right)]

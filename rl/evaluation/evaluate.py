@@ -8,15 +8,14 @@ from typing import Any
 
 from rewards import Rubric, Sample
 from rl.data import Task
+from rl.evaluation.answers import Answer, Key, read_answers
 from rl.evaluation.decoding import Decoding, Writer, writer_of
 from rl.evaluation.results import Results, results_of
 from rl.generate import Again, Asked, Reply, ask, replies
 from rl.policy import Policy
-from rl.telemetry.jsonl import JsonLines, read_rows, write_atomically
+from rl.telemetry.jsonl import JsonLines, write_atomically
 from rl.telemetry.record import locked
 
-Key = tuple[int, int]  # the number of a task, and of its sample
-KNOWN = frozenset(["task", "sample", "completion", "correct", "parts", "num_tokens", "num_reasoning_tokens", "cut"])
 GENERATIONS, SETTINGS, RESULTS = "generations.jsonl", "settings.json", "results.json"
 
 
@@ -79,14 +78,14 @@ def evaluate(
     return results
 
 
-def answers_in(folder: Path, suite: Suite) -> list[dict[str, Any]]:
-    """Return the rows of the answers that count, in the order of tasks. Raises EvaluationError."""
-    return [row for (task, _), row in _rows(folder / GENERATIONS).items() if task < suite.counted]
+def answers_in(folder: Path, suite: Suite) -> list[Answer]:
+    """Return the answers that count, in the order of tasks. Raises EvaluationError."""
+    return [answer for answer in all_answers(folder) if answer.task < suite.counted]
 
 
-def all_answers(folder: Path) -> list[dict[str, Any]]:
-    """Return the rows of all answers, also of those that count nowhere. Raises EvaluationError."""
-    return list(_rows(folder / GENERATIONS).values())
+def all_answers(folder: Path) -> list[Answer]:
+    """Return all answers in the order of tasks, also those that count nowhere. Raises EvaluationError."""
+    return list(_kept(folder / GENERATIONS).values())
 
 
 def write_results(folder: Path, told: Mapping[str, Any]) -> None:
@@ -108,9 +107,11 @@ def _answer_all(
     """Answer what has no row yet, batch by batch: a batch is there whole or not at all."""
     wanted = [(index, sample) for index in range(len(asked)) for sample in range(decoding.samples)]
     batches = [wanted[start : start + decoding.batch] for start in range(0, len(wanted), decoding.batch)]
-    there = _rows(path)
+    there = _kept(path)
     kept = {key for batch in batches if all(key in there for key in batch) for key in batch}
-    write_atomically(path, "".join(json.dumps(there[key], ensure_ascii=False) + "\n" for key in sorted(kept)))
+    write_atomically(
+        path, "".join(json.dumps(there[key].model_dump(), ensure_ascii=False) + "\n" for key in sorted(kept))
+    )
     begin("answers", len(wanted), len(kept))
     if len(kept) == len(wanted):
         return
@@ -121,33 +122,26 @@ def _answer_all(
                 told_by.begin(number)
                 put = [asked[index] for index, _ in batch]
                 told = replies(policy, put, temperature=decoding.temperature, again=again, write=told_by.write)
-                rows.write(*_judged(suite, batch, put, told))
+                rows.write(*(answer.model_dump() for answer in _judged(suite, batch, put, told)))
                 heard(len(batch))
     finally:
         rows.close()
 
 
-def _judged(suite: Suite, batch: Sequence[Key], put: Sequence[Asked], told: Sequence[Reply]) -> list[dict[str, Any]]:
-    rows = []
-    for (index, sample), one, reply in zip(batch, put, told, strict=True):
+def _judged(suite: Suite, batch: Sequence[Key], put: Sequence[Asked], told: Sequence[Reply]) -> list[Answer]:
+    answers = []
+    for (number, sample), one, reply in zip(batch, put, told, strict=True):
         parts, correct = suite.judge(one.task, reply)
-        row = {"task": index, "sample": sample, "source": one.task.source, "answer": one.task.answer}
-        rows.append({**row, **asdict(reply), "correct": correct, "parts": parts})
-    return rows
+        own = {"task": number, "sample": sample, "source": one.task.source, "answer": one.task.answer}
+        answers.append(Answer(**own, **asdict(reply), correct=correct, parts=parts))
+    return answers
 
 
-def _rows(path: Path) -> dict[Key, dict[str, Any]]:
-    """Return the rows that are there, in the order of tasks, each once. Raises EvaluationError."""
+def _kept(path: Path) -> dict[Key, Answer]:
     try:
-        rows = read_rows(path)
+        return read_answers(path)
     except ValueError as error:
         raise EvaluationError(str(error)) from None
-    found = {}
-    for number, row in enumerate(rows, 1):
-        if not (row.keys() >= KNOWN and all(isinstance(row[name], int) for name in ("task", "sample"))):
-            raise EvaluationError(f"{path}:{number}: is no answer of an evaluation; remove the line")
-        found.setdefault((row["task"], row["sample"]), row)
-    return dict(sorted(found.items()))
 
 
 def take_up(folder: Path, settings: Mapping[str, Any]) -> None:

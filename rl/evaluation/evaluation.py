@@ -7,6 +7,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from rl.evaluation.answers import Answer
 from rl.evaluation.arms import Arm
 from rl.evaluation.deceived import Judged, difference_in, judge_answers
 from rl.evaluation.deception import Deception
@@ -84,10 +85,10 @@ class Round:
             take_up(self.folder, self.shared)
         results = self._answer(begin, heard)
         judged = self._judge(judge, begin, heard) if judge else {}
-        rows = {arm.name: answers_in(self.places[arm.name], self.suite) for arm in self.arms}
-        found = [self._found(arm, results[arm.name], rows, judged) for arm in self.arms]
+        answers = {arm.name: answers_in(self.places[arm.name], self.suite) for arm in self.arms}
+        found = [self._found(arm, results[arm.name], answers, judged) for arm in self.arms]
         name = judge.name if judge else None
-        told = Evaluation(self.recipe.name, self.shared, name, found, trends_of(self.arms, rows))
+        told = Evaluation(self.recipe.name, self.shared, name, found, trends_of(self.arms, answers))
         try:
             self._write(told)
         except OSError as error:
@@ -132,13 +133,13 @@ class Round:
         }
 
     def _found(
-        self, arm: Arm, results: Results, rows: Mapping[str, list[dict[str, Any]]], judged: Mapping[str, Judged]
+        self, arm: Arm, results: Results, answers: Mapping[str, Sequence[Answer]], judged: Mapping[str, Judged]
     ) -> Found:
         first, seed = self.arms[0].name, self.decoding.seed
         own = judged[arm.name].deception if judged else None
         less: dict[str, Interval | None] = {}
         if arm.name != first:
-            less = differences(rows[arm.name], rows[first], seed)
+            less = differences(answers[arm.name], answers[first], seed)
             less |= {"deceived": difference_in(judged[arm.name], judged[first], seed)} if judged else {}
         return Found(arm, self.places[arm.name], self.owns[arm.name], results, own, less)
 

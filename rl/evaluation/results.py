@@ -1,13 +1,11 @@
 """What answers come to: how many are right, how long they are, and what each reward gives them, with intervals."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import comb
-from typing import Any
 
+from rl.evaluation.answers import Answer
 from rl.intervals import Interval, mean_of, rate_of, unless_alike
-
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -30,23 +28,23 @@ class Results:
     passes: dict[int, Interval | None] = field(default_factory=dict)
 
 
-def results_of(rows: Sequence[Row], seed: int) -> Results:
-    """Return what rows of generations come to."""
+def results_of(answers: Sequence[Answer], seed: int) -> Results:
+    """Return what answers come to."""
 
-    def mean(read: Callable[[Row], Any], of: Callable[..., Interval | None] = mean_of) -> Interval | None:
-        known = [(float(value), row["task"]) for row in rows if (value := read(row)) is not None]
+    def mean(read: Callable[[Answer], float | None], of: Callable[..., Interval | None] = mean_of) -> Interval | None:
+        known = [(float(value), answer.task) for answer in answers if (value := read(answer)) is not None]
         return unless_alike(of([value for value, _ in known], [task for _, task in known], seed))
 
     return Results(
-        tasks=len({row["task"] for row in rows}),
-        answers=len(rows),
-        unjudged=sum(row["correct"] is None for row in rows),
-        accuracy=mean(lambda row: row["correct"], rate_of),
-        tokens=mean(lambda row: row["num_tokens"]),
-        reasoning_tokens=mean(lambda row: row["num_reasoning_tokens"]),
-        cut=mean(lambda row: row["cut"], rate_of),
-        parts={name: mean(lambda row, name=name: row["parts"][name]) for name in (rows[0]["parts"] if rows else ())},
-        passes={k: _pass_interval(rows, k, seed) for k in powers(rows)},
+        tasks=len({answer.task for answer in answers}),
+        answers=len(answers),
+        unjudged=sum(answer.correct is None for answer in answers),
+        accuracy=mean(lambda answer: answer.correct, rate_of),
+        tokens=mean(lambda answer: answer.num_tokens),
+        reasoning_tokens=mean(lambda answer: answer.num_reasoning_tokens),
+        cut=mean(lambda answer: answer.cut, rate_of),
+        parts={name: mean(lambda answer, name=name: answer.parts.get(name)) for name in parts_of(answers)},
+        passes={k: _pass_interval(answers, k, seed) for k in powers(answers)},
     )
 
 
@@ -60,23 +58,28 @@ def pass_at(n: int, c: int, k: int) -> float:
     return 1.0 - comb(n - c, k) / comb(n, k)
 
 
-def powers(rows: Sequence[Row]) -> list[int]:
+def parts_of(answers: Sequence[Answer]) -> list[str]:
+    """Return the names of the parts of the reward, which all answers share."""
+    return list(answers[0].parts) if answers else []
+
+
+def powers(answers: Sequence[Answer]) -> list[int]:
     """Return 1, 2, 4, ... up to the most answers that a task has."""
     counts: dict[int, int] = {}
-    for row in rows:
-        counts[row["task"]] = counts.get(row["task"], 0) + 1
+    for answer in answers:
+        counts[answer.task] = counts.get(answer.task, 0) + 1
     return [1 << power for power in range(max(counts.values(), default=0).bit_length())]
 
 
-def passes_by_task(rows: Sequence[Row], k: int) -> dict[int, float]:
+def passes_by_task(answers: Sequence[Answer], k: int) -> dict[int, float]:
     """Return pass@k of each task of which at least k answers could be judged."""
     judged: dict[int, list[bool]] = {}
-    for row in rows:
-        if row["correct"] is not None:
-            judged.setdefault(row["task"], []).append(row["correct"])
+    for answer in answers:
+        if answer.correct is not None:
+            judged.setdefault(answer.task, []).append(answer.correct)
     return {task: pass_at(len(own), sum(own), k) for task, own in judged.items() if len(own) >= k}
 
 
-def _pass_interval(rows: Sequence[Row], k: int, seed: int) -> Interval | None:
-    found = passes_by_task(rows, k)
+def _pass_interval(answers: Sequence[Answer], k: int, seed: int) -> Interval | None:
+    found = passes_by_task(answers, k)
     return rate_of(list(found.values()), list(found), seed)

@@ -3,14 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
 
 import numpy
 from scipy.stats import page_trend_test
 
+from rl.evaluation.answers import Answer
 from rl.evaluation.arms import Arm
 
-Row = Mapping[str, Any]
 FEWEST_VALUES, FEWEST_TASKS = 3, 2
 
 
@@ -29,14 +28,14 @@ class Trend:
     note: str = ""
 
 
-def trend_of(what: str, arms: Sequence[Sequence[Row]], read: Callable[[Row], float | None]) -> Trend:
+def trend_of(what: str, arms: Sequence[Sequence[Answer]], read: Callable[[Answer], float | None]) -> Trend:
     """Test whether a quantity rises over arms, which come in the order of what was asked for.
 
     A task is one judge: its means of the quantity are ranked over the arms, ties by their middle rank, and L is the sum
     over arms j of j times the arm's sum of ranks (Page 1963). Tasks that lack an arm are left out. With ties p is too
     large rather than too small, since it is that of ranks without.
     """
-    by_task = [_means(rows, read) for rows in arms]
+    by_task = [_means(answers, read) for answers in arms]
     common = sorted(set(by_task[0]).intersection(*by_task[1:])) if by_task else []
     if len(arms) < FEWEST_VALUES or len(common) < FEWEST_TASKS:
         note = f"wants {FEWEST_VALUES} values and {FEWEST_TASKS} tasks at least"
@@ -46,24 +45,24 @@ def trend_of(what: str, arms: Sequence[Sequence[Row]], read: Callable[[Row], flo
     return Trend(what, float(found.statistic), float(found.pvalue), len(common), len(arms))
 
 
-def trends_of(arms: Sequence[Arm], rows: Mapping[str, Sequence[Row]]) -> dict[str, list[Trend]]:
+def trends_of(arms: Sequence[Arm], answers: Mapping[str, Sequence[Answer]]) -> dict[str, list[Trend]]:
     """Test for every line of arms that differ in what they were asked for whether tokens and accuracy rise with it."""
     lines: dict[str, list[Arm]] = {}
     for arm in sorted(arms, key=lambda arm: arm.asked):
         lines.setdefault(arm.line, []).append(arm)
     found = {}
     for line in dict.fromkeys(arm.line for arm in arms):
-        own = [rows[arm.name] for arm in lines[line]]
+        own = [answers[arm.name] for arm in lines[line]]
         if len(own) > 1:
-            tokens = trend_of("tokens", own, lambda row: row["num_tokens"])
-            found[line] = [tokens, trend_of("accuracy", own, lambda row: row["correct"])]
+            tokens = trend_of("tokens", own, lambda answer: answer.num_tokens)
+            found[line] = [tokens, trend_of("accuracy", own, lambda answer: answer.correct)]
     return found
 
 
-def _means(rows: Sequence[Row], read: Callable[[Row], float | None]) -> dict[int, float]:
+def _means(answers: Sequence[Answer], read: Callable[[Answer], float | None]) -> dict[int, float]:
     found: dict[int, list[float]] = {}
-    for row in rows:
-        value = read(row)
+    for answer in answers:
+        value = read(answer)
         if value is not None:
-            found.setdefault(row["task"], []).append(float(value))
+            found.setdefault(answer.task, []).append(float(value))
     return {task: fmean(values) for task, values in found.items()}

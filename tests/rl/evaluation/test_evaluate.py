@@ -94,6 +94,16 @@ def test_what_was_broken_off_goes_on_to_the_same_results(policy: Policy, tmp_pat
         run(policy, tmp_path / "other", decoding(), recipe())
 
 
+@pytest.mark.parametrize(("key", "value"), [("task", True), ("correct", "yes"), ("parts", 3), ("completion", None)])
+def test_a_line_that_is_no_answer_is_named(policy: Policy, tmp_path: Path, key: str, value: object) -> None:
+    run(policy, tmp_path / "out", decoding(), recipe())
+    path = tmp_path / "out" / "generations.jsonl"
+    first, *rest = read_rows(path)
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in (*rest, {**first, key: value})), encoding="utf-8")
+    with pytest.raises(EvaluationError, match=rf"{len(rest) + 1}: is no answer of an evaluation \({key}\)"):
+        run(policy, tmp_path / "out", decoding(), recipe())
+
+
 def test_reminded_arms_have_the_same_budget(policy: Policy, tmp_path: Path) -> None:
     lengths = {}
     arms = {"plain": None, "question": Again("question"), "neutral": Again("neutral"), "nothing": Again("nothing")}
