@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 MOST = 30  # no result above is looked at
-GIVEN_UP = 0.65  # the share that is given up before the first try: what a policy has to unlearn, since searching pays
+GIVEN_UP = 0.75  # the share that is given up before the first try: what a policy has to unlearn, since searching pays
 OPERATIONS: Mapping[str, Callable[[int, int], int | None]] = {
     "+": lambda a, b: a + b,
     "-": lambda a, b: a - b if a > b else None,
