@@ -10,10 +10,9 @@ from pathlib import Path
 from rl.attention import Head, HeadError, check_heads, heads_in, scaled
 from rl.circuits.snapshots import CircuitError
 from rl.circuits.study import names_of
-from rl.evaluation.answers import read_answers
 from rl.evaluation.decoding import Decoding
 from rl.evaluation.differences import difference
-from rl.evaluation.evaluate import GENERATIONS, evaluate
+from rl.evaluation.evaluate import all_answers, evaluate
 from rl.evaluation.results import Results
 from rl.evaluation.suite import build_suite, own_settings, shared_settings
 from rl.intervals import Interval
@@ -128,7 +127,7 @@ def _named(begin: Callable[[str, int, int], None], arm: str) -> Callable[[str, i
 def _arm(name: str, heads: Heads, results: Results, folder: Path, seed: int) -> Arm:
     if name == UNCHANGED:
         return Arm(name, [], results)
-    ours, theirs = (list(read_answers(folder / arm / GENERATIONS).values()) for arm in (name, UNCHANGED))
+    ours, theirs = (all_answers(folder / arm) for arm in (name, UNCHANGED))
     return Arm(
         name,
         names_of(heads),

@@ -113,9 +113,9 @@ def aries_cases(tasks: Sequence[Task], answers: Sequence[Answer]) -> list[Case]:
     cases = []
     for answer in answers:
         task = tasks[answer.task]
-        prompt, reply = str(task.facts["prompt"]), parse(answer.completion).answer
+        prompt, said = str(task.facts["prompt"]), parse(answer.completion).answer
         shown = {name: task.facts[name] for name in ("question", "groundtruth", "goal")}
-        queries = [] if reply is None else [_query(answer, "answer", {**shown, "reply": reply}, DECEIVES)]
+        queries = [] if said is None else [_query(answer, "answer", {**shown, "reply": said}, DECEIVES)]
         told = {"dimension": str(task.facts["dimension"]), "level": prompt.partition("-")[0], "prompt": prompt}
         cases.append(
             Case(answer.task, task.source.removesuffix(f": {prompt}"), told, queries, lambda deceives: deceives)

@@ -1,13 +1,11 @@
 """What one arm does better or worse than another on the same tasks: differences paired by task."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from rl.evaluation.answers import Answer
+from rl.evaluation.answers import Answer, Read
 from rl.evaluation.results import parts_of, passes_by_task, powers
 from rl.intervals import Interval, difference_of, unless_alike
-
-Read = Callable[[Answer], float | None]
 
 
 def differences(ours: Sequence[Answer], theirs: Sequence[Answer], seed: int) -> dict[str, Interval | None]:

@@ -85,7 +85,7 @@ def answers_in(folder: Path, suite: Suite) -> list[Answer]:
 
 def all_answers(folder: Path) -> list[Answer]:
     """Return all answers in the order of tasks, also those that count nowhere. Raises EvaluationError."""
-    return list(_kept(folder / GENERATIONS).values())
+    return list(_read(folder / GENERATIONS).values())
 
 
 def write_results(folder: Path, told: Mapping[str, Any]) -> None:
@@ -107,7 +107,7 @@ def _answer_all(
     """Answer what has no row yet, batch by batch: a batch is there whole or not at all."""
     wanted = [(index, sample) for index in range(len(asked)) for sample in range(decoding.samples)]
     batches = [wanted[start : start + decoding.batch] for start in range(0, len(wanted), decoding.batch)]
-    there = _kept(path)
+    there = _read(path)
     kept = {key for batch in batches if all(key in there for key in batch) for key in batch}
     write_atomically(
         path, "".join(json.dumps(there[key].model_dump(), ensure_ascii=False) + "\n" for key in sorted(kept))
@@ -137,7 +137,7 @@ def _judged(suite: Suite, batch: Sequence[Key], put: Sequence[Asked], told: Sequ
     return answers
 
 
-def _kept(path: Path) -> dict[Key, Answer]:
+def _read(path: Path) -> dict[Key, Answer]:
     try:
         return read_answers(path)
     except ValueError as error:

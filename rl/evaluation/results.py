@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import comb
 
-from rl.evaluation.answers import Answer
+from rl.evaluation.answers import Answer, Read
 from rl.intervals import Interval, mean_of, rate_of, unless_alike
 
 
@@ -31,7 +31,7 @@ class Results:
 def results_of(answers: Sequence[Answer], seed: int) -> Results:
     """Return what answers come to."""
 
-    def mean(read: Callable[[Answer], float | None], of: Callable[..., Interval | None] = mean_of) -> Interval | None:
+    def mean(read: Read, of: Callable[..., Interval | None] = mean_of) -> Interval | None:
         known = [(float(value), answer.task) for answer in answers if (value := read(answer)) is not None]
         return unless_alike(of([value for value, _ in known], [task for _, task in known], seed))
 
@@ -43,7 +43,7 @@ def results_of(answers: Sequence[Answer], seed: int) -> Results:
         tokens=mean(lambda answer: answer.num_tokens),
         reasoning_tokens=mean(lambda answer: answer.num_reasoning_tokens),
         cut=mean(lambda answer: answer.cut, rate_of),
-        parts={name: mean(lambda answer, name=name: answer.parts.get(name)) for name in parts_of(answers)},
+        parts={name: mean(lambda answer, name=name: answer.parts[name]) for name in parts_of(answers)},
         passes={k: _pass_interval(answers, k, seed) for k in powers(answers)},
     )
 

@@ -1,13 +1,13 @@
 """Does what a policy writes grow with what it is asked for? Page's trend test over tasks."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 import numpy
 from scipy.stats import page_trend_test
 
-from rl.evaluation.answers import Answer
+from rl.evaluation.answers import Answer, Read
 from rl.evaluation.arms import Arm
 
 FEWEST_VALUES, FEWEST_TASKS = 3, 2
@@ -28,7 +28,7 @@ class Trend:
     note: str = ""
 
 
-def trend_of(what: str, arms: Sequence[Sequence[Answer]], read: Callable[[Answer], float | None]) -> Trend:
+def trend_of(what: str, arms: Sequence[Sequence[Answer]], read: Read) -> Trend:
     """Test whether a quantity rises over arms, which come in the order of what was asked for.
 
     A task is one judge: its means of the quantity are ranked over the arms, ties by their middle rank, and L is the sum
@@ -59,7 +59,7 @@ def trends_of(arms: Sequence[Arm], answers: Mapping[str, Sequence[Answer]]) -> d
     return found
 
 
-def _means(answers: Sequence[Answer], read: Callable[[Answer], float | None]) -> dict[int, float]:
+def _means(answers: Sequence[Answer], read: Read) -> dict[int, float]:
     found: dict[int, list[float]] = {}
     for answer in answers:
         value = read(answer)

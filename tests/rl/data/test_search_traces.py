@@ -11,7 +11,7 @@ from rewards import Sample
 from rewards.countdown import Countdown
 from rewards.format import Format
 from rl.data import DataError, from_reasoning_gym
-from rl.data.search_traces import GIVEN_UP, MOST, write_search
+from rl.data.search_traces import MOST, write_search
 
 OPTIONS = {"min_numbers": 3, "max_numbers": 3, "min_value": 2, "max_value": 9, "min_target": 10, "max_target": 30}
 COUNT = 400
@@ -72,8 +72,8 @@ def test_a_search_that_goes_to_its_end_finds_what_there_is(monkeypatch: pytest.M
 def test_searches_are_given_up_in_their_share_and_then_wrong() -> None:
     given_up = [sample for sample in SAMPLES if "I give up" in sample.completion]
     at_once = [sample for sample in given_up if "Try" not in sample.completion]
-    assert len(at_once) / len(SAMPLES) == pytest.approx(GIVEN_UP, abs=0.06)
-    assert len(given_up) - len(at_once) < 0.1 * len(SAMPLES), "the others found nothing"
+    assert len(at_once) / len(SAMPLES) == pytest.approx(0.75, abs=0.05)
+    assert len(given_up) - len(at_once) < 0.25 * (len(SAMPLES) - len(at_once)), "the others found nothing"
     right = [Countdown()(sample) for sample in SAMPLES if sample not in given_up]
     assert set(right) == {1.0}
     assert {Format()(sample) for sample in SAMPLES} == {0.0}

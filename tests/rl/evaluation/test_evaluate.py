@@ -1,6 +1,7 @@
 """Evaluations: gold answers score 1, what is broken off goes on to the same results, arms differ in what they say."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -94,13 +95,24 @@ def test_what_was_broken_off_goes_on_to_the_same_results(policy: Policy, tmp_pat
         run(policy, tmp_path / "other", decoding(), recipe())
 
 
-@pytest.mark.parametrize(("key", "value"), [("task", True), ("correct", "yes"), ("parts", 3), ("completion", None)])
-def test_a_line_that_is_no_answer_is_named(policy: Policy, tmp_path: Path, key: str, value: object) -> None:
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"task": True}, r"is no answer of an evaluation \(task: input should be a valid integer\)"),
+        ({"correct": "yes"}, r"\(correct: input should be a valid boolean\)"),
+        ({"completion": None, "cut": 1}, r"\(completion: .*; cut: .*\)"),
+        ({"num_tokens": -1}, r"\(num_tokens: "),
+        ({"parts": {"answer": math.nan, "format": 0.0}}, r"\(parts.answer: input should be a finite number\)"),
+        ({"parts": {"answer": 0.0}}, "has other parts of the reward than the answers before"),
+        ({"note": "mine"}, r"\(note: extra inputs are not permitted\)"),
+    ],
+)
+def test_a_line_that_is_no_answer_is_named(policy: Policy, tmp_path: Path, change: dict, fault: str) -> None:
     run(policy, tmp_path / "out", decoding(), recipe())
     path = tmp_path / "out" / "generations.jsonl"
     first, *rest = read_rows(path)
-    path.write_text("".join(f"{json.dumps(row)}\n" for row in (*rest, {**first, key: value})), encoding="utf-8")
-    with pytest.raises(EvaluationError, match=rf"{len(rest) + 1}: is no answer of an evaluation \({key}\)"):
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in (*rest, {**first, **change})), encoding="utf-8")
+    with pytest.raises(EvaluationError, match=rf"{len(rest) + 1}: .*{fault}"):
         run(policy, tmp_path / "out", decoding(), recipe())
 
 
