@@ -6,6 +6,7 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference.wordless import wordless
 
 from rl.evaluation.answers import Answer
 from rl.evaluation.differences import differences
@@ -16,20 +17,7 @@ from rl.intervals import Interval, rate_of, share_of
 
 def answer(task: int, correct: bool | None, tokens: int = 4, **parts: float | None) -> Answer:
     """An answer of so many tokens, cut off behind five of them."""
-    return Answer(
-        task=task,
-        sample=0,
-        source="",
-        answer="",
-        question="",
-        completion="",
-        num_tokens=tokens,
-        num_reasoning_tokens=max(0, tokens - 1),
-        num_reminder_tokens=0,
-        cut=tokens > 5,
-        correct=correct,
-        parts=parts,
-    )
+    return wordless(task, correct, tokens, parts, cut=tokens > 5)
 
 
 def answers_of(*tasks: str) -> list[Answer]:

@@ -1,16 +1,17 @@
 """Test the page of an evaluation in a real headless chromium: arms, a sweep, pass@k, deception by type."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from reference.chromium import FOUND, REQUIRED, errors, prefer, requests, scroll_through, visit
 from reference.runs import HOSTILE
 from reference.scripted import scripted
+from reference.wordless import wordless
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 
+from rl.evaluation.answers import Answer
 from rl.evaluation.arms import Arm
 from rl.evaluation.deception import Deception, Share
 from rl.evaluation.evaluation import Evaluation, Found
@@ -27,17 +28,16 @@ SHARED = {"samples": 4, "max_tokens": 64, "temperature": 1.0, "seed": 0, "batch"
 EFFORTS = (0.4, 0.7, 1.0)
 
 
-def answers(line: int, place: int) -> list[dict[str, Any]]:
+def answers(line: int, place: int) -> list[Answer]:
     """Answers that grow longer with the effort, and oftener right, to twelve tasks."""
     return [
-        {
-            "task": task,
-            "correct": (task * 7 + sample * 5) % 10 < 3 + 2 * place + line,
-            "num_tokens": 20 + 10 * place + task % 5,
-            "num_reasoning_tokens": 15,
-            "cut": False,
-            "parts": {HOSTILE[0]: 0.5},
-        }
+        wordless(
+            task,
+            (task * 7 + sample * 5) % 10 < 3 + 2 * place + line,
+            20 + 10 * place + task % 5,
+            {HOSTILE[0]: 0.5},
+            cut=False,
+        )
         for task in range(12)
         for sample in range(4)
     ]
