@@ -111,7 +111,7 @@ def intervene(
         settings = {**said, "heads": names_of(chosen), "factor": factor if chosen else 1.0}
         with scaled(policy.model, dict.fromkeys(chosen, factor)):
             results[name] = evaluate(policy, suite, decoding, folder / name, settings, _named(begin, name), heard)
-    arms = [_arm(name, sets[name], one, folder, decoding.seed) for name, one in results.items()]
+    arms = [arm_of(name, sets[name], one, folder, decoding.seed) for name, one in results.items()]
     text = json.dumps({"factor": factor, "arms": [asdict(arm) for arm in arms]}, indent=2, allow_nan=False)
     try:
         write_atomically(folder / RESULT, text + "\n")
@@ -124,7 +124,8 @@ def _named(begin: Callable[[str, int, int], None], arm: str) -> Callable[[str, i
     return lambda what, total, done: begin(f"{what}, {arm}", total, done)
 
 
-def _arm(name: str, heads: Heads, results: Results, folder: Path, seed: int) -> Arm:
+def arm_of(name: str, heads: Heads, results: Results, folder: Path, seed: int) -> Arm:
+    """Return an arm whose answers lie in `folder`, beside the unchanged policy's. Raises EvaluationError."""
     if name == UNCHANGED:
         return Arm(name, [], results)
     ours, theirs = (all_answers(folder / arm) for arm in (name, UNCHANGED))

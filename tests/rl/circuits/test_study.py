@@ -8,14 +8,16 @@ from typing import Any
 import pytest
 import torch
 from reference.command import SHORT, overrides, rhythm
+from reference.wordless import wordless
 from safetensors.torch import load_file, save_file
 
 from rl.attention import HeadError
 from rl.circuits.attribute import attribute
-from rl.circuits.interventions import draw_controls, name_of, parse_heads
+from rl.circuits.interventions import arm_of, draw_controls, name_of, parse_heads
 from rl.circuits.openings import read_openings
 from rl.circuits.snapshots import find_snapshots, load_snapshot
 from rl.circuits.study import Options, study
+from rl.evaluation.results import results_of
 from rl.recipe import resolve
 from rl.recipe.sections import Recipe
 from rl.telemetry.jsonl import read_rows
@@ -200,6 +202,23 @@ def test_an_intervention_is_an_evaluation_with_scaled_heads(run: Path) -> None:
     assert [row["completion"] for row in cut] == [row["completion"] for row in chosen]
     resumed = rhythm("heads", run, "--ablate", "0.1,0.2", *words)
     assert resumed.returncode == 2 and "other settings (weights)" in resumed.stderr
+
+
+def test_an_arm_is_held_against_the_unchanged_policy(tmp_path: Path) -> None:
+    """By hand: of two tasks one more is right, and answers are 1 and 3 tokens longer."""
+    told = {
+        "unchanged": [wordless(0, False, 4, {}, cut=True), wordless(1, True, 4, {}, cut=True)],
+        "chosen": [wordless(0, True, 5, {}, cut=False), wordless(1, True, 7, {}, cut=False)],
+    }
+    for name, answers in told.items():
+        (tmp_path / name).mkdir()
+        lines = "".join(f"{answer.model_dump_json()}\n" for answer in answers)
+        (tmp_path / name / "generations.jsonl").write_text(lines, encoding="utf-8")
+    arm = arm_of("chosen", parse_heads("0.1"), results_of(told["chosen"], 0), tmp_path, 0)
+    assert arm.heads == ["0.1"] and arm.accuracy and arm.tokens
+    assert (arm.accuracy.mean, arm.tokens.mean) == (0.5, 2.0)
+    first = arm_of("unchanged", frozenset(), results_of(told["unchanged"], 0), tmp_path, 0)
+    assert first.accuracy is None and first.tokens is None and first.results.tokens
 
 
 def test_controls_are_other_heads_of_the_same_layers() -> None:
