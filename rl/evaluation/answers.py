@@ -4,12 +4,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, Field, FiniteFloat, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, FiniteFloat, ValidationError
 
 from rl.telemetry.jsonl import read_rows
 
 Key = tuple[int, int]  # the number of a task, and of its sample
 Count = Annotated[int, Field(ge=0, lt=1 << 32)]
+
+
+def _writable(text: str) -> str:
+    text.encode()  # half a character, which JSON can spell and no file can hold, raises a ValueError
+    return text
+
+
+Text = Annotated[str, AfterValidator(_writable)]
 
 
 class Answer(BaseModel, frozen=True, strict=True, extra="forbid"):
@@ -20,10 +28,10 @@ class Answer(BaseModel, frozen=True, strict=True, extra="forbid"):
 
     task: int
     sample: int
-    source: str
-    answer: str
-    question: str
-    completion: str
+    source: Text
+    answer: Text
+    question: Text
+    completion: Text
     num_tokens: Count
     num_reasoning_tokens: Count
     num_reminder_tokens: Count

@@ -104,6 +104,7 @@ def test_what_was_broken_off_goes_on_to_the_same_results(policy: Policy, tmp_pat
         ({"num_tokens": -1}, r"\(num_tokens: "),
         ({"parts": {"answer": math.nan, "format": 0.0}}, r"\(parts.answer: input should be a finite number\)"),
         ({"parts": {"answer": 0.0}}, "has other parts of the reward than the answers before"),
+        ({"completion": "\ud800"}, r"\(completion: .*surrogates not allowed\)"),
         ({"note": "mine"}, r"\(note: extra inputs are not permitted\)"),
     ],
 )
