@@ -2,9 +2,7 @@
 
 import os
 from collections.abc import Callable
-from contextlib import redirect_stdout
 from datetime import timedelta
-from io import StringIO
 from typing import Any, TypeVar, cast
 
 import torch
@@ -115,11 +113,22 @@ def join(place: Place, hours: float, deepspeed: bool = False) -> Group:
     store = _meet(place)
     dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.world, timeout=patience)
     if deepspeed:
-        from deepspeed import init_distributed
-
-        with redirect_stdout(StringIO()):  # it prints what it builds
-            init_distributed(backend, auto_mpi_discovery=False, verbose=False, timeout=patience)
+        _tell_deepspeed(backend, patience)
     return Group(place, dist.new_group(backend="gloo", timeout=patience) if place.world > 1 else None)
+
+
+def _tell_deepspeed(backend: str, patience: timedelta) -> None:
+    """Tell DeepSpeed of the processes that have met.
+
+    On CPUs it would now compile an operator for tensor-parallel inference, which training never calls. A process that
+    is killed meanwhile leaves a lock in ~/.cache/torch_extensions, and every later one of the machine waits for it
+    without an end; so nothing is compiled.
+    """
+    import deepspeed
+
+    if backend == "gloo":
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    deepspeed.init_distributed(backend, auto_mpi_discovery=False, verbose=False, timeout=patience)
 
 
 def _meet(place: Place) -> Store:

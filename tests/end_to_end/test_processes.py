@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from reference.command import SHORT, overrides, rhythm, start, wait_for_rows
+from reference.launched import TORCHRUN
 from safetensors.torch import load_file
 
 from rl.telemetry.jsonl import read_rows
@@ -39,7 +40,7 @@ RECIPE = (
     "data.size=64",
     "telemetry.wandb.mode=disabled",
 )
-TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+TWO = (*TORCHRUN, "--nproc-per-node", "2")
 ACCELERATE = ("-m", "accelerate.commands.launch", "--use_deepspeed", "--num_processes", "2", "--num_machines", "1")
 
 
@@ -55,9 +56,11 @@ def launched(launcher: tuple[str, ...], path: Path, *changes: str) -> Path:
     """Run the recipe as two processes, as a launcher starts them, or rhythm itself."""
     words = ["train", "quickstart-ppo", "--run-dir", str(path), *overrides(*RECIPE, *changes)]
     command = [sys.executable, *launcher, "-m", "rl", *words]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    compiled = path.parent / "extensions"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TORCH_EXTENSIONS_DIR": str(compiled)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    assert not compiled.exists()  # where one that is killed would leave a lock for all that come after
     return path
 
 
@@ -73,7 +76,7 @@ def test_two_processes_are_one(alone: Path, both: Path) -> None:
 
 @pytest.mark.parametrize(
     ("launcher", "change"),
-    [(TORCHRUN, "cluster.zero=2"), (ACCELERATE, "cluster.zero=3")],
+    [(TWO, "cluster.zero=2"), (ACCELERATE, "cluster.zero=3")],
     ids=["torchrun-zero2", "accelerate-zero3"],
 )
 def test_two_processes_under_zero_are_one(alone: Path, tmp_path: Path, launcher: tuple[str, ...], change: str) -> None:
@@ -123,7 +126,7 @@ def test_a_fault_that_the_main_process_finds_is_no_crash(alone: Path, tmp_path: 
     path = tmp_path / "run"
     shutil.copytree(alone, path)
     shutil.rmtree(path / "checkpoints" / "ppo" / "final")
-    command = [sys.executable, *TORCHRUN, "-m", "rl", "train", "--resume", "--run-dir", str(path)]
+    command = [sys.executable, *TWO, "-m", "rl", "train", "--resume", "--run-dir", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     said = done.stdout + done.stderr
     assert done.returncode != 0 and said.count("was written by 1 process, and cannot be taken up by 2") == 1, said

@@ -24,6 +24,8 @@ from rl import tiny
 from rl.effort import AverageLengths, Dial
 from rl.judge import FrozenJudge
 from rl.multiplier import Multiplier
+from rl.processes.group import join
+from rl.processes.place import find_place
 from rl.scoring import Scorer
 
 
@@ -42,9 +44,7 @@ def main() -> None:
     torch.set_num_threads(1)
     changes: dict[str, Any] = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2 // world}
     if how.startswith("zero"):
-        import deepspeed
-
-        deepspeed.init_distributed("gloo")
+        join(find_place(), hours=0.1, deepspeed=True)
         changes["deepspeed"] = zero(int(how[-1]))
     tokenizer = tiny.build_tokenizer()
     scorer = Scorer(

@@ -18,6 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from reference import grpo
 
 from rl.deepspeed import zero_settings
+from rl.processes.group import join
+from rl.processes.place import find_place
 from rl.trainers import Guard
 
 
@@ -57,9 +59,7 @@ def main() -> None:
     folder, how, above = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     torch.set_num_threads(1)
-    import deepspeed
-
-    deepspeed.init_distributed("gloo")
+    join(find_place(), hours=0.1, deepspeed=True)
     zero: Any = int(how[-1])
     settings = zero_settings(zero, micro_batch=4, accumulation=1, world=world, max_grad_norm=1.0)
     changes = {"per_device_train_batch_size": 4, "deepspeed": settings, "use_cpu": True, "optim": "adamw_torch"}

@@ -9,12 +9,19 @@ from typing import Any
 import torch
 
 HERE = Path(__file__).resolve().parent
+TORCHRUN = (
+    "-m",
+    "torch.distributed.run",
+    "--standalone",
+    "--local-addr",
+    "127.0.0.1",
+)  # the host's name may not resolve
 
 
 def run(folder: Path, how: str, ranks: int, script: str = "ranks.py", *words: str) -> list[dict[str, Any]]:
     """Train in that many processes and return what each wrote down."""
     folder.mkdir()
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)] if ranks > 1 else []
+    launcher = [*TORCHRUN, "--nproc-per-node", str(ranks)] if ranks > 1 else []
     environment = {**os.environ, "DS_ACCELERATOR": "cpu"}
     command = [sys.executable, *launcher, str(HERE / script), str(folder), how, *words]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)

@@ -24,6 +24,8 @@ from reference import grpo, ppo
 from rewards import Rubric
 from rl import models, tiny
 from rl.credit import coupled
+from rl.processes.group import join
+from rl.processes.place import find_place
 from rl.scoring import Scorer
 from rl.trainers.ppo import PpoSettings
 from rl.trainers.token_credit import CreditSettings
@@ -89,9 +91,7 @@ def main() -> None:
     torch.set_num_threads(1)
     changes: dict[str, Any] = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2 // world}
     if how.startswith("zero"):
-        import deepspeed
-
-        deepspeed.init_distributed("gloo")
+        join(find_place(), hours=0.1, deepspeed=True)
         changes["deepspeed"] = zero(int(how[-1]))
     policy = build(kind, folder, rank, changes)
     policy.train()
