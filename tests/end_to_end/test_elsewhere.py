@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from reference.command import overrides, rhythm
+from reference.command import FEW_ROWS, overrides, rhythm
 
 from rl.evaluation.suite import build_suite
 from rl.recipe.suites import load_suite
@@ -92,7 +92,7 @@ def test_plain_transformers_load_the_final_policy(run: Path) -> None:
 def test_plain_peft_loads_the_final_adapters(tmp_path: Path) -> None:
     """Adapters of a rate so high that the base alone says something else."""
     path, question = tmp_path / "run", "1 + 2 ="
-    changes = ("model.lora={rank: 4}", "stages=[{name: sft}]", "stages.sft.trainer.learning_rate=0.05")
+    changes = ("model.lora={rank: 4}", "stages=[{name: sft}]", "stages.sft.trainer.learning_rate=0.05", FEW_ROWS)
     done = rhythm("train", "quickstart", "--with", SMALL, "--run-dir", path, *overrides(*changes))
     assert done.returncode == 0, done.stdout + done.stderr
     final = path / "checkpoints" / "sft" / "final"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 import pytest
-from reference.command import overrides, rhythm
+from reference.command import FEW_ROWS, overrides, rhythm
 from reference.served import judge_server
 from rich.console import Console
 
@@ -53,7 +53,9 @@ def changes(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
         own = [source] if name.startswith("echo") else []
         return [*own, f"stages.sft.data.path={tmp_path}/made.parquet"]
     if name.startswith("small"):
-        return ["model.name=small", "stages.sft.trainer.max_length=640", "stages.sft.data.limit=64"]  # its own length
+        return ["model.name=small", "stages.sft.trainer.max_length=640", FEW_ROWS]  # its own length
+    if name.startswith("quickstart") or name == "tiny-effort":
+        return [FEW_ROWS]
     if name.startswith("society"):
         return ["stages.sft.data.limit=32", "stages.sft.data.options.max_numbers=3"]  # what the small context holds
     if name == "monitor-judge":

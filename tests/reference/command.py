@@ -14,14 +14,16 @@ from safetensors.torch import load_file
 
 from rl.telemetry.jsonl import read_rows
 
-SECONDS = 1800
+SECONDS = 900
 RHYTHM = Path(sys.executable).with_name("rhythm")
 LATE = {"PYTHONPATH", "RHYTHM_JUDGE_KEY"}  # what is read once a command runs, and not as it imports
+
+FEW_ROWS = "stages.sft.data.size=64"  # of the quickstart's 22,400, which take longer to prepare than two steps take
 
 # A run of seconds: every part of the quickstart, a few steps of each.
 SHORT = (
     "stages.sft.trainer.steps=4",
-    "stages.sft.data.size=64",
+    FEW_ROWS,
     "stages.sft.trainer.batch=16",
     "stages.sft.trainer.micro_batch=16",
     "stages.grpo.trainer.steps=6",

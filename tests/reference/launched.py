@@ -34,9 +34,8 @@ def run(folder: Path, how: str, ranks: int, script: str = "ranks.py", *words: st
     places = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(ranks)] if ranks > 1 else [{}]
     logs = [folder / f"{rank}.log" for rank in range(ranks)]
     argv = [str(HERE / script), str(folder), how, *words]
-    processes = [
-        _context().Process(target=_be, args=(argv, common | place, log)) for place, log in zip(places, logs, strict=True)
-    ]
+    own = [common | place for place in places]
+    processes = [_context().Process(target=_be, args=(argv, *one)) for one in zip(own, logs, strict=True)]
     for process in processes:
         process.start()
     for process in processes:

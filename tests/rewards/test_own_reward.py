@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from reference.command import overrides, rhythm
+from reference.command import FEW_ROWS, overrides, rhythm
 from reference.pages import ROOT, write_files
 
 from rewards import Rubric, Sample
@@ -51,7 +51,7 @@ def test_it_judges(folder: Path) -> None:
 
 
 def test_it_trains_through_the_command(folder: Path) -> None:
-    done = rhythm("train", "brief.yaml", "--with", SMALL, "--run-dir", "run", cwd=folder)
+    done = rhythm("train", "brief.yaml", "--with", SMALL, "--run-dir", "run", *overrides(FEW_ROWS), cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [row for row in read_rows(folder / "run" / "metrics.jsonl") if row["stage"] == "grpo"]
     assert all("reward/brevity/mean" in row or row["reward/brevity/unjudged"] == 1.0 for row in rows)
@@ -90,7 +90,7 @@ def test_one_that_raises_stops_the_run_or_is_counted(folder: Path) -> None:
         "class Raising:\n    def __call__(self, sample):\n        raise OSError('no dictionary')\n", encoding="utf-8"
     )
     mine = "rewards.parts.mine={reward: 'raising:Raising'}"
-    words = ["train", "brief.yaml", "--with", SMALL]
+    words = ["train", "brief.yaml", "--with", SMALL, *overrides(FEW_ROWS)]
     stopped = rhythm(*words, "--run-dir", "a", *overrides(mine), cwd=folder)
     assert (
         stopped.returncode == 1

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from reference.command import overrides, rhythm
+from reference.command import FEW_ROWS, overrides, rhythm
 from torch import Tensor
 
 from rewards.echoes import Rule
@@ -23,6 +23,7 @@ from rl.telemetry.record import RunError
 
 SMALL = Path(__file__).resolve().parents[1] / "reference" / "tiny.yaml"
 EFFORT = (
+    FEW_ROWS,
     "effort={kind: relative, wording: ' Effort {effort}.'}",
     "data.system=Be brief.",
     "rewards.combine=gate",
