@@ -26,7 +26,7 @@ def test_a_run_that_is_killed_twenty_times_is_the_run_that_was_not(tmp_path: Pat
     RunDirectory.prepare(run, dump(load("quickstart", [*small.RECIPE, steps])))
     environment = {**os.environ, "PYTHONPATH": f"{Path(small.__file__).parents[2]}:{small.TESTS}"}
     command = [sys.executable, str(FORKED), str(run), str(KILLS), "0"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1800, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1000, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     hits = json.loads(done.stdout.splitlines()[-1])
     assert sum(hits.values()) == KILLS and len(hits) == 4, hits

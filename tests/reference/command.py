@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from rl.telemetry.jsonl import read_rows
 
-SECONDS = 900
+SECONDS = 1000
 RHYTHM = Path(sys.executable).with_name("rhythm")
 LATE = {"PYTHONPATH", "RHYTHM_JUDGE_KEY"}  # what is read once a command runs, and not as it imports
 
